@@ -1,0 +1,96 @@
+"""Which parameters share one array of the run?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wdyn import schema
+from wdyn.naming import slug
+from wdyn.schema import Address
+
+_ABOUT = ("path", "role", "stack", "names", "layers", "shape", "dims", "dtype")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Parameters of one path, stacked over their layers into one array (step, layer, ...).
+
+    A parameter outside blocks is a stack of one, without a layer axis.
+    """
+
+    slug: str
+    path: str
+    role: str
+    stack: str
+    names: tuple[str, ...]
+    layers: tuple[int, ...]
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    dtype: str
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """Shape of one snapshot: (layer, *shape), or the parameter's own shape."""
+        return (len(self.layers), *self.shape) if self.layers else self.shape
+
+    @property
+    def full_dims(self) -> tuple[str, ...]:
+        """Names of the axes of `full_shape`."""
+        return (schema.LAYER, *self.dims) if self.layers else self.dims
+
+    def attributes(self) -> dict[str, Any]:
+        """Give what the group's attributes hold: the true names, which never become paths."""
+        return {schema.ATTRIBUTES: {name: getattr(self, name) for name in _ABOUT}}
+
+    @classmethod
+    def from_attributes(cls, slug: str, about: Mapping[str, Any]) -> Stack:
+        """Read back what `attributes` gave."""
+        known = {name: about[name] for name in _ABOUT}
+        return cls(
+            slug=slug, **{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+        )
+
+
+def plan_stacks(addresses: Iterable[Address], *, first_number: int = 0) -> list[Stack]:
+    """Group parameters into arrays.
+
+    Parameters that stand in blocks share an array when path, stack, shape, dtype and axis names agree and no layer
+    comes twice; every other one has its own.
+
+    Parameters
+    ----------
+    addresses
+        Parameters that hold their own values: no tied second names.
+    first_number
+        The number that makes the first slug unique; later ones count on.
+    """
+    groups: dict[tuple[object, ...], list[Address]] = defaultdict(list)
+    for address in addresses:
+        alike = (address.path, address.stack, address.shape, address.dtype, address.dims)
+        alone = (address.name,) if address.layer == schema.NO_LAYER else ()
+        groups[(*alike, *alone)].append(address)
+    stacks: list[Stack] = []
+    for members in groups.values():
+        by_layer = {address.layer: address for address in members}
+        layered = len(by_layer) == len(members) and schema.NO_LAYER not in by_layer
+        for chosen in [[by_layer[at] for at in sorted(by_layer)]] if layered else [[one] for one in members]:
+            stacks.append(_stack(chosen, number=first_number + len(stacks), layered=layered))
+    return stacks
+
+
+def _stack(members: list[Address], *, number: int, layered: bool) -> Stack:
+    first = members[0]
+    return Stack(
+        slug=slug(first.path, number),
+        path=first.path,
+        role=str(first.role),
+        stack=first.stack,
+        names=tuple(address.name for address in members),
+        layers=tuple(address.layer for address in members) if layered else (),
+        shape=first.shape,
+        dims=first.dims,
+        dtype=first.dtype,
+    )

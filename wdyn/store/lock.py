@@ -1,0 +1,76 @@
+"""Who may write this run? One process at a time; a killed one leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from wdyn.errors import RunLocked
+
+FOLDER = ".wdyn"
+
+# POSIX locks belong to a process: they would let a second writer of this very process in, and closing any other
+# descriptor of the file would drop them. So the process remembers what it holds, with its own number: a forked
+# child holds nothing.
+_held: set[tuple[int, str]] = set()
+
+
+class Lock:
+    """Sole right to write a run, from creation to `release`.
+
+    Raises
+    ------
+    RunLocked
+        Someone else holds it; the message names them.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._folder = run / FOLDER
+        self._folder.mkdir(exist_ok=True)
+        self._key = (os.getpid(), os.path.realpath(run))
+        if self._key in _held:
+            raise RunLocked(f"{run} is being written by another watch of this very process; leave its block first")
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if not isinstance(error, BlockingIOError | PermissionError):
+                raise
+            holder = _owner(self._folder)
+            raise RunLocked(f"{run} is being written by {holder}; wait for it, or record elsewhere") from error
+        self._descriptor: int | None = descriptor
+        _held.add(self._key)
+        self._name_owner()
+
+    @property
+    def released(self) -> bool:
+        """Whether this process no longer holds the run through this lock."""
+        return self._descriptor is None or self._key[0] != os.getpid()
+
+    def release(self) -> None:
+        """Give the run free; safe to call twice, and in a forked child, where it does nothing."""
+        if self.released or self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):
+            (self._folder / "owner.json").unlink()
+        _held.discard(self._key)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def _name_owner(self) -> None:
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S%z")}
+        (self._folder / "owner.json").write_text(json.dumps(owner), encoding="utf-8")
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / "owner.json").read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,100 @@
+"""May a recording begin at this place, and after which step does it continue?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wdyn import schema
+from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, WdynError
+from wdyn.stacks import Stack
+from wdyn.store.lock import FOLDER as LOCK_FOLDER
+from wdyn.store.reader import open_run
+from wdyn.store.root import is_run
+from wdyn.store.writer import Writer
+
+FRESH = -1
+
+
+def check_place(to: str | os.PathLike[str], *, resume: bool | int) -> Path:
+    """Refuse a place where recording cannot begin, or cannot continue; write nothing.
+
+    Raises
+    ------
+    RunExists
+        A run is there, and `resume` is False.
+    InvalidArgument
+        Something else is there, or `resume` is a negative step.
+    NotARun
+        `resume` names a step, and no run is there.
+    """
+    place = Path(to)
+    if resume is not True and resume is not False and resume < 0:
+        raise InvalidArgument(f"resume={resume}: needed is True, False, or a step, 0 or more")
+    there = _is_taken(place)
+    if there and not is_run(place):
+        raise InvalidArgument(f"{place} exists and is no run; choose a path that does not exist yet")
+    if there and resume is False:
+        raise RunExists(
+            f"{place} already holds a run. Three ways on: continue it with watch(..., resume=True), record elsewhere "
+            f"with to=..., or delete it"
+        )
+    if not there and resume is not True and resume is not False:
+        raise NotARun(f"resume={resume}, but no run is at {place}; leave resume out to start one")
+    return place
+
+
+def resume_step(place: Path, *, resume: bool | int, loaded: int | None) -> int:
+    """Give the step to continue after; -1 for a run that starts."""
+    if resume is False or not is_run(place):
+        return FRESH
+    if resume is not True:
+        return int(resume)
+    return last_step(place) if loaded is None else loaded
+
+
+def last_step(place: Path) -> int:
+    """Give the last step of the effective lineage."""
+    return int(open_run(place)[schema.STATES][schema.STEP].values[-1])
+
+
+def open_writer(
+    place: Path, *, model: str, optimizers: Sequence[Mapping[str, Any]], attempt: Mapping[str, Any]
+) -> Writer:
+    """Begin an attempt: a new run, or the next one of the run that is there.
+
+    Raises
+    ------
+    RunLocked
+        Another writer holds the run.
+    CannotRecord
+        The place cannot be written.
+    """
+    about = {"model": model, "optimizers": list(optimizers)}
+    try:
+        return Writer(place, about=about, attempt=attempt, resume=attempt["resumed_from_step"] != FRESH)
+    except OSError as error:
+        if isinstance(error, WdynError):
+            raise
+        raise CannotRecord(f"Cannot record into {place}: {error}. Needed is a folder that can be written") from error
+
+
+def parameters_before(writer: Writer) -> tuple[dict[str, npt.NDArray[Any]], Sequence[Stack]] | None:
+    """Give the table and the arrays of the run that is continued; None for a run that starts."""
+    if writer.attempt == 0:
+        return None
+    table = open_run(writer.path)[schema.PARAMETERS].to_dataset(inherit=False)
+    columns = {str(name): np.asarray(values.values) for name, values in table.variables.items()}
+    return columns, tuple(writer.stacks.values())
+
+
+def _is_taken(place: Path) -> bool:
+    """Whether anything is there, beside the traces of a recording that was killed before its first row."""
+    if not place.is_dir():
+        return place.exists()
+    return is_run(place) or (any(place.iterdir()) and not (place / LOCK_FOLDER).is_dir())
