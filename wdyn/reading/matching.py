@@ -1,0 +1,85 @@
+"""Which rows of the table of parameters does a person mean by role, path, kind, stack and layer?"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from wdyn import schema
+from wdyn.errors import NoMatch
+from wdyn.naming import closest
+from wdyn.schema import parts_from_json
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for; None is anything."""
+
+    role: str | None = None
+    path: str | None = None
+    kind: str = "weight"
+    stack: str | None = None
+    layer: int | Iterable[int] | None = None
+
+
+def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
+    """Give the rows that fit; parts of fused weights count as roles.
+
+    Raises
+    ------
+    NoMatch
+        Nothing fits; the message tells what is there.
+    """
+    fits = _fits_path(table, wanted.path) if wanted.path is not None else table["kind"].values == wanted.kind
+    if wanted.role is not None:
+        fits = fits & _fits_role(table, wanted.role)
+    if wanted.stack is not None:
+        fits = fits & (table["stack"].values == wanted.stack)
+    if not fits.any():
+        raise NoMatch(_what_is_there(table, wanted))
+    layers = table["layer"].values
+    if wanted.layer is not None and (layers[fits] != schema.NO_LAYER).any():
+        here = fits & np.isin(layers, np.atleast_1d(np.asarray(wanted.layer)))
+        if not here.any():
+            have = sorted({int(layer) for layer in layers[fits]})
+            raise NoMatch(f"No layer {wanted.layer} has {wanted.role or wanted.path!r}; the layers that do: {have}")
+        fits = here
+    return table.isel({schema.PARAMETER: np.flatnonzero(fits)})
+
+
+def _fits_path(table: xr.Dataset, pattern: str) -> Mask:
+    def fits(text: str) -> bool:
+        return text == pattern or fnmatch.fnmatchcase(text, pattern)
+
+    return np.array([fits(path) or fits(name) for path, name in _paths_and_names(table)], dtype=bool)
+
+
+def _fits_role(table: xr.Dataset, role: str) -> Mask:
+    fused = [parts_from_json(str(parts)) for parts in table["parts"].values]
+    own = table["role"].values
+    return np.array(
+        [mine == role or (parts is not None and role in parts.names) for mine, parts in zip(own, fused, strict=True)]
+    )
+
+
+def _paths_and_names(table: xr.Dataset) -> list[tuple[str, str]]:
+    return list(zip(table["path"].values.tolist(), table[schema.PARAMETER].values.tolist(), strict=True))
+
+
+def _what_is_there(table: xr.Dataset, wanted: Wanted) -> str:
+    where = f" in stack {wanted.stack!r}" if wanted.stack is not None else ""
+    if wanted.path is not None:
+        near = closest(wanted.path, {text for pair in _paths_and_names(table) for text in pair})
+        return (
+            f"No parameter matches {wanted.path!r}{where}. Closest: {', '.join(map(repr, near)) or 'none'}. "
+            f"List them with: wdyn info RUN"
+        )
+    roles = sorted(set(table["role"].values[table["kind"].values == wanted.kind].tolist()))
+    return f"No {wanted.kind} has role {wanted.role!r}{where}. Roles in this run: {', '.join(roles)}"

@@ -1,0 +1,158 @@
+"""Where in the run are the weights that a person names by role, path, layer and step?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+
+from wdyn import schema
+from wdyn.errors import AmbiguousSelection, NoMatch, StepNotRecorded
+from wdyn.naming import examples
+from wdyn.reading.matching import Wanted, matching
+from wdyn.reading.parts import split_heads, take_part
+from wdyn.reading.tables import dataset, parameters
+from wdyn.schema import Quantity, parts_from_json
+
+Steps = int | slice | Iterable[int] | None
+_NOT_OF_A_WEIGHT = (schema.RUN, schema.STEP, schema.LAYER)
+
+
+def select(
+    run: xr.DataTree,
+    quantity: str = Quantity.WEIGHTS,
+    *,
+    role: str | None = None,
+    path: str | None = None,
+    kind: str = "weight",
+    stack: str | None = None,
+    layer: int | Iterable[int] | None = None,
+    step: Steps = None,
+    heads: bool = False,
+) -> xr.DataArray:
+    """Give the weights of one role or path as a labelled array, lazily.
+
+    Parameters
+    ----------
+    run
+        A run, or several joined.
+    quantity
+        Only ``weights`` are kept as arrays; see `statistics` for the rest.
+    role, path, kind, stack
+        What to look for. `role` also finds parts of fused weights: ``q`` in ``qkv``. `path` is a path, a full name,
+        or a pattern with ``*``, of any kind.
+    layer, step
+        One, several, or all that were recorded; a single one drops its dimension.
+    heads
+        Split the axis that runs over heads into (head, head_dim): fan_out of q, k and v, fan_in of o.
+
+    Returns
+    -------
+    DataArray
+        (step, layer, fan_out, fan_in), also where the model stores (fan_in, fan_out). The ``layer`` coordinate lists
+        the layers that have the role; ``parameter`` beside it gives their full names.
+
+    Raises
+    ------
+    NoMatch, AmbiguousSelection
+        Nothing fits, or several arrays do; the message lists them.
+    StepNotRecorded
+        No snapshot was taken at `step`; the message names the nearest.
+    """
+    if quantity != Quantity.WEIGHTS:
+        raise NoMatch(f"Arrays are kept of weights only, not of {quantity!r}; see wdyn.statistics(run, {quantity!r})")
+    table = parameters(run)
+    if schema.RUN in table.dims:
+        table = table.isel({schema.RUN: 0})
+    rows = matching(table, Wanted(role, path, kind, stack, layer))
+    values = _array(run, rows, step)
+    about = rows.isel({schema.PARAMETER: 0})
+    meant = role or str(about["role"].item())
+    if meant != about["role"].item():
+        values = _part(values, about, meant)
+    if heads:
+        values = _heads(values, about, meant)
+    return _at_step(_at_layer(_conventional(values), layer), step)
+
+
+def _array(run: xr.DataTree, rows: xr.Dataset, step: Steps) -> xr.DataArray:
+    """Find the one array that holds the values of these parameters, tied ones under the name that was kept."""
+    pairs = zip(
+        rows[schema.PARAMETER].values.tolist(), rows[schema.WEIGHTS].values, rows["tied_to"].values, strict=True
+    )
+    holders = {name if slug or not leader else str(leader) for name, slug, leader in pairs}
+    groups = run[schema.WEIGHTS].children if schema.WEIGHTS in run.children else {}
+    held = [name for name, node in groups.items() if holders & set(node.attrs[schema.ATTRIBUTES]["names"])]
+    if len(held) > 1 and isinstance(step, int | np.integer):
+        held = [name for name in held if step in groups[name][schema.STEP].values] or held
+    if not held:
+        raise NoMatch(f"No weights were kept of {examples(sorted(holders))}. Keep them with watch(..., snapshots=...)")
+    if len(held) > 1:
+        about = [groups[name].attrs[schema.ATTRIBUTES] for name in held]
+        raise AmbiguousSelection(
+            f"{len(held)} arrays fit: {'; '.join(_told(one) for one in about)}. "
+            f"Say which with path=, stack=, layer= or step=, as in select(run, path={about[0]['path']!r})"
+        )
+    return _named(dataset(run, f"{schema.WEIGHTS}/{held[0]}"))
+
+
+def _told(about: dict[str, object]) -> str:
+    return (
+        f"{about['path']} (stack {about['stack']}, layers {about['layers']}, shape {about['shape']}, {about['dtype']})"
+    )
+
+
+def _named(group: xr.Dataset) -> xr.DataArray:
+    values = group[schema.VALUE]
+    names = np.array(group.attrs[schema.ATTRIBUTES]["names"], dtype=np.str_)
+    return values.assign_coords({schema.PARAMETER: (schema.LAYER, names) if schema.LAYER in values.dims else names[0]})
+
+
+def _part(values: xr.DataArray, about: xr.Dataset, role: str) -> xr.DataArray:
+    parts = parts_from_json(str(about["parts"].item()))
+    assert parts is not None  # `matching` found the role among them
+    weight_dims = tuple(str(dim) for dim in values.dims if dim not in _NOT_OF_A_WEIGHT)
+    return take_part(values, parts, role, weight_dims=weight_dims).assign_attrs(part=role)
+
+
+def _heads(values: xr.DataArray, about: xr.Dataset, role: str) -> xr.DataArray:
+    of_keys = role.removeprefix("cross_") in ("k", "v")
+    count = int(about["kv_heads" if of_keys else "heads"]) or int(about["heads"])
+    return split_heads(values, role=role, heads=count, head_dim=int(about["head_dim"]))
+
+
+def _conventional(values: xr.DataArray) -> xr.DataArray:
+    """Put fan_out before fan_in, where the two stand the other way round."""
+    dims = list(values.dims)
+    if schema.FAN_OUT in dims and schema.FAN_IN in dims:
+        out, into = dims.index(schema.FAN_OUT), dims.index(schema.FAN_IN)
+        if into < out:
+            dims[out], dims[into] = dims[into], dims[out]
+            return values.transpose(*dims)
+    return values
+
+
+def _at_layer(values: xr.DataArray, layer: int | Iterable[int] | None) -> xr.DataArray:
+    if layer is None or schema.LAYER not in values.dims:
+        return values
+    wanted = int(layer) if isinstance(layer, int | np.integer) else list(layer)
+    have = values[schema.LAYER].values.tolist()
+    missing = sorted(set(np.atleast_1d(np.asarray(wanted)).tolist()) - set(have))
+    if missing:
+        raise NoMatch(f"No layer {missing} here; the layers that have this weight: {have}")
+    return values.sel({schema.LAYER: wanted})
+
+
+def _at_step(values: xr.DataArray, step: Steps) -> xr.DataArray:
+    if step is None:
+        return values
+    if isinstance(step, slice):
+        return values.sel({schema.STEP: step})
+    have = values[schema.STEP].values.tolist()
+    wanted = int(step) if isinstance(step, int | np.integer) else list(step)
+    for one in np.atleast_1d(np.asarray(wanted)).tolist():
+        if one not in have:
+            nearest = sorted(sorted(have, key=lambda at: abs(at - one))[:3])
+            raise StepNotRecorded(f"No snapshot at step {one}; the nearest are at {', '.join(map(str, nearest))}")
+    return values.sel({schema.STEP: wanted})
