@@ -1,0 +1,76 @@
+"""Your training run as one labelled array: what happens to the weights of a neural network while it trains."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wdyn._version import __version__ as __version__
+    from wdyn.analysis.analyzer import analyzer as analyzer
+    from wdyn.analysis.catalogue import analyzers as analyzers
+    from wdyn.analysis.depth import depth_growth as depth_growth
+    from wdyn.analysis.initialization import init_audit as init_audit
+    from wdyn.analysis.movement import movement as movement
+    from wdyn.analysis.tying import tied_weights as tied_weights
+    from wdyn.capture.anatomy import describe as describe
+    from wdyn.capture.schedule import at as at
+    from wdyn.capture.schedule import budget as budget
+    from wdyn.capture.schedule import every as every
+    from wdyn.capture.schedule import log_spaced as log_spaced
+    from wdyn.checkpoints.restoring import load_into as load_into
+    from wdyn.checkpoints.restoring import state_dict as state_dict
+    from wdyn.errors import RunExists as RunExists
+    from wdyn.errors import WdynError as WdynError
+    from wdyn.errors import WdynWarning as WdynWarning
+    from wdyn.findings import Finding as Finding
+    from wdyn.findings import Severity as Severity
+    from wdyn.plots.dispatch import plot as plot
+    from wdyn.reading.joining import join_runs as join_runs
+    from wdyn.reading.selection import select as select
+    from wdyn.reading.tables import parameters as parameters
+    from wdyn.reading.tables import statistics as statistics
+    from wdyn.reports.report import Report as Report
+    from wdyn.reports.report import analyze as analyze
+    from wdyn.store.reader import open_run as open_run
+    from wdyn.watching import Watch as Watch
+    from wdyn.watching import watch as watch
+
+# Each public name and the module that holds it, which is imported when the name is first used: `import wdyn` alone
+# costs nothing, and `wdyn --help` needs no torch.
+_HOMES = {
+    "_version": ("__version__",),
+    "analysis.analyzer": ("analyzer",),
+    "analysis.catalogue": ("analyzers",),
+    "analysis.depth": ("depth_growth",),
+    "analysis.initialization": ("init_audit",),
+    "analysis.movement": ("movement",),
+    "analysis.tying": ("tied_weights",),
+    "capture.anatomy": ("describe",),
+    "capture.schedule": ("at", "budget", "every", "log_spaced"),
+    "checkpoints.restoring": ("load_into", "state_dict"),
+    "errors": ("RunExists", "WdynError", "WdynWarning"),
+    "findings": ("Finding", "Severity"),
+    "plots.dispatch": ("plot",),
+    "reading.joining": ("join_runs",),
+    "reading.selection": ("select",),
+    "reading.tables": ("parameters", "statistics"),
+    "reports.report": ("Report", "analyze"),
+    "store.reader": ("open_run",),
+    "watching": ("Watch", "watch"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - the names stand in the table above
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'wdyn' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"wdyn.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

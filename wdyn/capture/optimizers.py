@@ -1,0 +1,103 @@
+"""What does the optimizer say: which parameters are in which group, at what learning rate, and did it really step?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.optim import Optimizer
+
+from wdyn.errors import InvalidArgument
+
+HYPERPARAMETERS = ("lr", "weight_decay")
+
+
+def as_optimizers(value: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer, ...]:
+    """Read an argument: none, one or several optimizers, without the wrappers around them.
+
+    Raises
+    ------
+    InvalidArgument
+        Something in it is no ``torch.optim.Optimizer``.
+    """
+    if value is None:
+        return ()
+    several = [value] if isinstance(value, Optimizer) or hasattr(value, "param_groups") else value
+    if not isinstance(several, Iterable):
+        raise InvalidArgument(
+            f"optimizer is a {type(value).__name__}: needed is a torch.optim.Optimizer, several, or None"
+        )
+    return tuple(_unwrapped(one) for one in several)
+
+
+def _unwrapped(value: object) -> Optimizer:
+    """Take off wrappers (accelerate's) whose own step runs no hooks."""
+    while isinstance(inner := getattr(value, "optimizer", None), Optimizer):
+        value = inner
+    if not isinstance(value, Optimizer):
+        raise InvalidArgument(
+            f"optimizer is a {type(value).__name__}: needed is a torch.optim.Optimizer, several, or None"
+        )
+    return value
+
+
+def groups(optimizers: Sequence[Optimizer]) -> Iterator[dict[str, Any]]:
+    """Give every parameter group; they are numbered on over several optimizers."""
+    for optimizer in optimizers:
+        yield from optimizer.param_groups
+
+
+def group_of_parameter(optimizers: Sequence[Optimizer]) -> dict[int, int]:
+    """Give the number of the group that holds each parameter, by ``id``."""
+    return {id(parameter): number for number, group in enumerate(groups(optimizers)) for parameter in group["params"]}
+
+
+def hyperparameters(optimizers: Sequence[Optimizer], *, read_tensors: bool) -> dict[str, npt.NDArray[np.float64]]:
+    """Give lr and weight decay of each group, NaN where a group has none.
+
+    A learning rate may be a tensor; reading it may wait for the device, so it is NaN unless `read_tensors`.
+    """
+    every = list(groups(optimizers))
+    return {
+        name: np.array([_number(group.get(name), read_tensors=read_tensors) for group in every])
+        for name in HYPERPARAMETERS
+    }
+
+
+def _number(value: object, *, read_tensors: bool) -> float:
+    if isinstance(value, torch.Tensor):
+        return float(value) if read_tensors or value.device.type == "cpu" else np.nan
+    return float(value) if isinstance(value, int | float) else np.nan
+
+
+def skipped_step(optimizer: Optimizer) -> bool:
+    """Whether a fused optimizer, told by a GradScaler that gradients overflowed, left the weights alone."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
+
+
+def gradient_scale(optimizer: Optimizer) -> float:
+    """By how much gradients are still too large when a fused optimizer unscales them itself; else 1."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return 1.0 if scale is None else float(scale)
+
+
+def about(optimizers: Sequence[Optimizer]) -> list[dict[str, Any]]:
+    """Describe optimizers and the plain settings of their groups, for the run's attributes."""
+    return [
+        {"name": type(one).__name__, "groups": [_settings(group) for group in one.param_groups]} for one in optimizers
+    ]
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    plain = {name: value for name, value in group.items() if name != "params" and _is_plain(value)}
+    return {**plain, "parameters": len(group["params"])}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and np.isfinite(value))

@@ -1,0 +1,242 @@
+"""How does the state of a model at one step become rows?
+
+Names are resolved afresh at every capture, since training code replaces parameters; what is remembered between steps
+are names, columns and copies, never the model's tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from wdyn import schema
+from wdyn.capture.anatomy import addresses
+from wdyn.capture.optimizers import gradient_scale, group_of_parameter
+from wdyn.capture.staging import Staging, fits, same_view
+from wdyn.capture.statistics import statistics
+from wdyn.capture.table import parameter_table
+from wdyn.capture.tensors import named_tensors
+from wdyn.capture.ties import shares_with
+from wdyn.rows import Declaration, Row, Snapshot, Values
+from wdyn.schema import Address, Quantity
+from wdyn.stacks import Stack, plan_stacks
+
+Table = dict[str, npt.NDArray[Any]]
+Numbers = dict[str, Values]
+
+
+class Recorder:
+    """Reads one model, and gives rows whose columns are the parameters of the run's table.
+
+    Parameters
+    ----------
+    model, optimizers
+        What is trained; neither is changed.
+    what
+        Quantities whose statistics are wanted.
+    wanted
+        Which parameters to record.
+    keepable
+        Names of the dtypes that can be kept.
+    before
+        Table and arrays of the run that is continued, if any.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        *,
+        what: Sequence[Quantity],
+        wanted: Callable[[Address], bool],
+        keepable: frozenset[str],
+        before: tuple[Table, Sequence[Stack]] | None = None,
+    ) -> None:
+        self._model, self._optimizers = model, optimizers
+        self._what, self._wanted, self._keepable = what, wanted, keepable
+        self._table, stacks = before or ({}, ())
+        self._column = {str(name): at for at, name in enumerate(self._table.get(schema.PARAMETER, ()))}
+        self._stacks = list(stacks)
+        self._stack_of = {name: stack for stack in stacks for name in stack.names}
+        self._staging = Staging()
+        self._copies: dict[str, Tensor] = {}
+        self._gradients: Numbers = {}
+        self._tensors: dict[str, Tensor] = {}
+        self._leaders: dict[str, str] = {}
+
+    def look(self) -> Declaration | None:
+        """See which tensors the model has now; return the table and the new arrays when something changed."""
+        live = named_tensors(self._model)
+        if live.keys() - self._column.keys() or not self._tensors:
+            known = addresses(self._model)
+            self._watched = {one.name: one for one in known if self._wanted(one)}
+        self._tensors = {name: tensor for name, tensor in live.items() if name in self._watched}
+        leaders = shares_with(self._tensors)
+        self._leaders = {name: leaders[name] for name in self._tensors}
+        homeless = [name for name in self._tensors if self._needs_array(name)]
+        if not homeless and not (self._watched.keys() - self._column.keys()):
+            return None
+        return self._declare(homeless)
+
+    def prepare(self) -> None:
+        """Copy all weights, so that what the next step does to them can be measured."""
+        if Quantity.UPDATES not in self._what:
+            return
+        live = named_tensors(self._model)
+        for name in self._owners():
+            tensor, copy = live.get(name), self._copies.get(name)
+            if tensor is None:
+                self._copies.pop(name, None)
+            elif copy is not None and copy.shape == tensor.shape and copy.dtype == tensor.dtype:
+                copy.copy_(tensor.detach())
+            else:
+                self._copies[name] = tensor.detach().clone()
+
+    def see_gradients(self, optimizer: Optimizer | None) -> None:
+        """Measure gradients as the optimizer (None: nobody) is about to use them."""
+        if Quantity.GRADIENTS not in self._what:
+            return
+        held = None if optimizer is None else set(group_of_parameter([optimizer]))
+        scale = 1.0 if optimizer is None else gradient_scale(optimizer)
+        live = named_tensors(self._model)
+        names = [name for name in self._owners() if name in live and (held is None or id(live[name]) in held)]
+        numbers = statistics([_gradient(live[name], scale) for name in names])
+        self._gradients = self._spread(names, numbers, onto=self._gradients)
+
+    def statistics_rows(self, step: int, *, stepped: bool) -> list[Row]:
+        """Give one row of every quantity.
+
+        Updates and gradients are "not recorded" unless `stepped`, with `prepare` and `see_gradients` before it.
+        """
+        owners = self._owners()
+        tensors = [self._tensors[name] for name in owners]
+        numbers: dict[Quantity, Numbers] = {}
+        if Quantity.WEIGHTS in self._what:
+            numbers[Quantity.WEIGHTS] = self._spread(owners, statistics(tensors))
+        if Quantity.UPDATES in self._what:
+            before = [self._copy_of(name) if stepped else None for name in owners]
+            after = [tensor if copy is not None else None for tensor, copy in zip(tensors, before, strict=True)]
+            numbers[Quantity.UPDATES] = self._spread(owners, statistics(after, minus=before))
+        if Quantity.GRADIENTS in self._what:
+            seen = self._gradients if stepped and self._gradients else self._spread([], statistics([]))
+            numbers[Quantity.GRADIENTS], self._gradients = seen, {}
+        return [Row(f"{schema.STATISTICS}/{quantity}", step, values) for quantity, values in numbers.items()]
+
+    def states_row(self, step: int) -> Row:
+        """Tell of each parameter whose storage it shares, whether it is trainable, and its group."""
+        names = list(self._tensors)
+        at = [self._column[name] for name in names]
+        states = {name: np.full(len(self._column), -1, dtype=np.int64) for name in schema.STATE_NAMES}
+        states[schema.SHARES_WITH][at] = [self._column[self._leaders[name]] for name in names]
+        states[schema.TRAINABLE][at] = [self._tensors[name].requires_grad for name in names]
+        states[schema.GROUP][at] = self._group_of(names)
+        return Row(schema.STATES, step, dict(states))
+
+    def snapshot(self, step: int) -> Snapshot:
+        """Copy all weights out."""
+        stacks = {self._stack_of[name].slug: self._stack_of[name] for name in self._owners() if name in self._stack_of}
+        values, release = self._staging.copy(stacks.values(), self._tensors)
+        return Snapshot(step, values, release)
+
+    def snapshot_bytes(self) -> int:
+        """Size of one snapshot."""
+        owned = (self._tensors[name] for name in self._owners() if name in self._stack_of)
+        return sum(tensor.numel() * tensor.element_size() for tensor in owned)
+
+    @property
+    def parameters(self) -> int:
+        """Count of names that are recorded, tied ones included."""
+        return len(self._watched)
+
+    @property
+    def not_kept(self) -> list[str]:
+        """Names whose dtype cannot be kept in a snapshot."""
+        return [name for name, one in self._watched.items() if one.dtype not in self._keepable]
+
+    def _owners(self) -> list[str]:
+        """Names that hold values of their own: all but the second names of the very same tensor."""
+        return [name for name in self._tensors if not self._is_alias(name)]
+
+    def _is_alias(self, name: str) -> bool:
+        leader = self._leaders[name]
+        return leader != name and same_view(self._tensors[name], self._tensors[leader])
+
+    def _needs_array(self, name: str) -> bool:
+        tensor = self._tensors[name]
+        if self._is_alias(name) or str(tensor.dtype).removeprefix("torch.") not in self._keepable:
+            return False
+        stack = self._stack_of.get(name)
+        return stack is None or not fits(stack, tensor)
+
+    def _declare(self, homeless: Sequence[str]) -> Declaration:
+        self._watched = {one.name: one for one in addresses(self._model) if self._wanted(one)}
+        new = plan_stacks([self._watched[name] for name in homeless], first_number=len(self._stacks))
+        self._stacks += new
+        self._stack_of |= {name: stack for stack in new for name in stack.names}
+        for name in self._watched:
+            self._column.setdefault(name, len(self._column))
+        self._table = _merged(self._table, self._described(), list(self._column))
+        return Declaration(self._table, tuple(new))
+
+    def _described(self) -> Table:
+        """The table of the parameters that are there now."""
+        described = parameter_table(tuple(self._watched.values()))
+        columns: Table = {str(name): values.values for name, values in described.variables.items()}
+        names = [str(name) for name in columns[schema.PARAMETER]]
+        group = self._group_of(names)
+        slugs = [self._stack_of[name].slug if name in self._stack_of else "" for name in names]
+        held = [
+            slug if name not in self._tensors or not self._is_alias(name) else ""
+            for name, slug in zip(names, slugs, strict=True)
+        ]
+        return {**columns, schema.GROUP: group, "in_optimizer": group >= 0, schema.WEIGHTS: np.array(held, np.str_)}
+
+    def _group_of(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        by_id = group_of_parameter(self._optimizers)
+        live = self._tensors
+        found = [by_id.get(id(live[name]), schema.NO_GROUP) if name in live else schema.NO_GROUP for name in names]
+        return np.array(found, dtype=np.int64)
+
+    def _spread(self, names: Sequence[str], numbers: Numbers, *, onto: Numbers | None = None) -> Numbers:
+        """Put values by name into the columns of the table, second names of a tensor included."""
+        place = {name: at for at, name in enumerate(names)}
+        source = {name: place.get(self._leaders[name] if self._is_alias(name) else name) for name in self._tensors}
+        columns = [self._column[name] for name, at in source.items() if at is not None]
+        picked = [at for at in source.values() if at is not None]
+        spread: Numbers = {}
+        for statistic, values in numbers.items():
+            row = (onto or {}).get(statistic)
+            if row is None:
+                row = np.full(len(self._column), np.nan if values.dtype.kind == "f" else -1, dtype=values.dtype)
+            row[columns] = values[picked]
+            spread[statistic] = row
+        return spread
+
+    def _copy_of(self, name: str) -> Tensor | None:
+        copy, tensor = self._copies.get(name), self._tensors[name]
+        return copy if copy is not None and copy.shape == tensor.shape else None
+
+
+def _gradient(tensor: Tensor, scale: float) -> Tensor | None:
+    gradient = tensor.grad
+    if gradient is None:
+        return None
+    dense = gradient.detach().to_dense() if gradient.layout != torch.strided else gradient.detach()
+    return dense if scale == 1.0 else dense / scale
+
+
+def _merged(old: Mapping[str, npt.NDArray[Any]], new: Table, names: Sequence[str]) -> Table:
+    """One table over `names`: the row of a name that is there now, else the row that it had."""
+    at_new = {str(name): at for at, name in enumerate(new[schema.PARAMETER])}
+    at_old = {str(name): at for at, name in enumerate(old.get(schema.PARAMETER, ()))}
+    merged: Table = {}
+    for column, values in new.items():
+        rows = [values[at_new[name]] if name in at_new else old[column][at_old[name]] for name in names]
+        merged[column] = np.array(rows, dtype=np.str_ if values.dtype.kind in "UOT" else values.dtype)
+    return merged

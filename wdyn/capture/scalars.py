@@ -1,0 +1,97 @@
+"""What is kept of every step, in host memory alone: learning rates, time, cost, and what the user logs?"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+
+from wdyn import schema
+from wdyn.capture.optimizers import HYPERPARAMETERS, hyperparameters
+from wdyn.rows import Row, Values
+
+_LONG = 512
+_OLD_SECONDS = 5.0
+_OWN = frozenset({*HYPERPARAMETERS, schema.STEP, schema.ATTEMPT, schema.GROUP, "wall_time", "capture_seconds"})
+_NAME_LENGTH = 60
+
+
+class ScalarLog:
+    """Scalars by step, until they are taken as rows.
+
+    Reading a tensor that lies on a device would wait for it, so such a value is copied there and read when taken.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self._optimizers = optimizers
+        self._steps: dict[int, dict[str, object]] = {}
+        self._array_of: dict[str, str] = {}
+        self._since = time.monotonic()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether enough has gathered that it should be taken."""
+        return len(self._steps) >= _LONG or time.monotonic() - self._since > _OLD_SECONDS
+
+    def log(self, step: int, scalars: Mapping[str, object]) -> list[str]:
+        """Keep values at `step`; return the names of those that are no numbers, kept as NaN."""
+        row = self._steps.setdefault(step, {})
+        bad = []
+        for name, value in scalars.items():
+            number = _as_scalar(value)
+            bad += [name] if number is None else []
+            row[self._safe(name)] = np.nan if number is None else number
+        return bad
+
+    def end_step(self, step: int, *, seconds: float, read_tensors: bool, stepped: bool = True) -> None:
+        """Keep what every step has: the hyperparameters that were used to reach it, the time, what capture cost."""
+        row = self._steps.setdefault(step, {})
+        if self._optimizers:
+            used = hyperparameters(self._optimizers, read_tensors=read_tensors)
+            row |= used if stepped else {name: np.full(values.shape, np.nan) for name, values in used.items()}
+        row["wall_time"] = time.time()
+        row["capture_seconds"] = seconds
+
+    def take(self, *, before: int) -> tuple[Row, ...]:
+        """Give a row for each step below `before`, and forget it: nothing more can be logged there."""
+        self._since = time.monotonic()
+        done = sorted(step for step in self._steps if step < before)
+        return tuple(self._row(step, self._steps.pop(step)) for step in done)
+
+    def _row(self, step: int, values: Mapping[str, object]) -> Row:
+        numbers: dict[str, Values] = {
+            name: np.asarray(_on_host(value), dtype=np.float64) for name, value in values.items()
+        }
+        names = {array: name for name, array in self._array_of.items() if array != name and array in numbers}
+        return Row(schema.SCALARS, step, numbers, names)
+
+    def _safe(self, name: str) -> str:
+        """Name the array of a logged value: the name itself where that is safe as a path and not taken."""
+        if name not in self._array_of:
+            safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:_NAME_LENGTH]
+            taken = _OWN | {array.lower() for array in self._array_of.values()}
+            if not safe or safe.lower() in taken:
+                safe = f"{safe or 'logged'}_{zlib.crc32(name.encode()):08x}"
+            self._array_of[name] = safe
+        return self._array_of[name]
+
+
+def _as_scalar(value: object) -> object | None:
+    """A number, or a copy of a one-element tensor that lies on a device; None for anything else."""
+    if isinstance(value, torch.Tensor):
+        if value.numel() != 1 or value.is_complex():
+            return None
+        return value.item() if value.device.type == "cpu" else value.detach().clone()
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _on_host(value: object) -> object:
+    return value.item() if isinstance(value, torch.Tensor) else value

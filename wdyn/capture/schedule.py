@@ -1,0 +1,167 @@
+"""At which steps is a row due? `every`, `at`, `log_spaced`, `budget`, and any of them joined by ``|``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdyn.errors import InvalidArgument
+
+_NEVER = "never"
+Decision = Callable[[int], bool]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A decision for each step, asked once and in order; ``a | b`` is due when either is."""
+
+    decide: Decision
+    text: str
+    budgets: tuple[Budget, ...] = ()
+    """Those within `decide` that must be told what a row cost."""
+
+    def __call__(self, step: int) -> bool:
+        """Whether a row is due at `step`."""
+        return self.decide(step)
+
+    def __or__(self, other: Decision) -> Schedule:
+        theirs = as_schedule(other, "a schedule")
+        return Schedule(
+            lambda step: self.decide(step) or theirs.decide(step),
+            f"{self.text} | {theirs.text}",
+            self.budgets + theirs.budgets,
+        )
+
+    @property
+    def never(self) -> bool:
+        """Whether no step is ever due."""
+        return self.text == _NEVER
+
+    def spent(self, seconds: float) -> None:
+        """Tell what the row of the last due step cost."""
+        for one in self.budgets:
+            one.spent(seconds)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def every(n: int) -> Schedule:
+    """Due at every multiple of `n`, step 0 included.
+
+    Raises
+    ------
+    InvalidArgument
+        `n` is not a positive whole number.
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise InvalidArgument(f"every={n!r}: needed is a whole number of steps, 1 or more; every=1 records each step")
+    return Schedule(lambda step: step % n == 0, f"every({n})")
+
+
+def at(*steps: int) -> Schedule:
+    """Due at the steps named.
+
+    Raises
+    ------
+    InvalidArgument
+        A step is not a whole number, or negative.
+    """
+    for step in steps:
+        if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
+            raise InvalidArgument(f"at({step!r}): needed are whole step numbers, 0 or more, as in at(0, 100, 1000)")
+    chosen = frozenset(int(step) for step in steps)
+    return Schedule(lambda step: step in chosen, f"at({', '.join(map(str, sorted(chosen)))})")
+
+
+def log_spaced(first: int, last: int, count: int) -> Schedule:
+    """Due at up to `count` steps from `first` to `last`, evenly spaced in their logarithm and rounded.
+
+    Raises
+    ------
+    InvalidArgument
+        Not 1 <= first <= last, or a count below 1.
+    """
+    if not (1 <= first <= last and count >= 1):
+        raise InvalidArgument(
+            f"log_spaced({first!r}, {last!r}, {count!r}): needed are 1 <= first <= last and count >= 1, "
+            f"as in log_spaced(1, 10_000, 20)"
+        )
+    chosen = frozenset(np.rint(np.geomspace(first, last, count)).astype(int).tolist())
+    return Schedule(lambda step: step in chosen, f"log_spaced({first}, {last}, {count})")
+
+
+def powers(ratio: int) -> Schedule:
+    """Due at step 0 and at every power of `ratio`, without end."""
+
+    def decide(step: int) -> bool:
+        while step > 1 and step % ratio == 0:
+            step //= ratio
+        return step in (0, 1)
+
+    return Schedule(decide, f"powers of {ratio}")
+
+
+def budget(share: float) -> Schedule:
+    """Due as often as recording may be, if it is to take at most `share` of the wall time.
+
+    Step 0 and the powers of two up to 64 are due whatever they cost; their cost counts.
+
+    Raises
+    ------
+    InvalidArgument
+        Not 0 < share < 1.
+    """
+    if not 0 < share < 1:
+        raise InvalidArgument(f"budget({share!r}): needed is a share of wall time between 0 and 1; budget(0.01) is 1 %")
+    one = Budget(share)
+    return Schedule(one.due, f"budget({share:g})", (one,))
+
+
+class Budget:
+    """Wall time so far, and what recording took of it."""
+
+    LAST_CERTAIN = 64
+
+    def __init__(self, share: float, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._share = share
+        self._clock = clock
+        self._start: float | None = None
+        self._total = 0.0
+        self._last = 0.0
+
+    def due(self, step: int) -> bool:
+        """Whether one more row, at the cost of the last one, stays within the share."""
+        now = self._clock()
+        if self._start is None:
+            self._start = now
+        if step <= self.LAST_CERTAIN:
+            return step & (step - 1) == 0
+        return self._total + self._last <= self._share * (now - self._start)
+
+    def spent(self, seconds: float) -> None:
+        """Count the cost of a row."""
+        self._total += seconds
+        self._last = seconds
+
+
+def as_schedule(value: int | Decision | None, name: str) -> Schedule:
+    """Read an argument: a number of steps, a schedule, any function of the step, or None for never.
+
+    Raises
+    ------
+    InvalidArgument
+        It is nothing of these.
+    """
+    if value is None:
+        return Schedule(lambda step: False, _NEVER)
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, int | np.integer):
+        return every(int(value) if not isinstance(value, bool) else value)
+    if callable(value):
+        return Schedule(lambda step: bool(value(step)), getattr(value, "__name__", repr(value)))
+    raise InvalidArgument(f"{name}={value!r}: needed is a number of steps, a schedule such as wdyn.every(100), or None")

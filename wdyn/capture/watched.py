@@ -1,0 +1,102 @@
+"""Which parameters are recorded, of which quantities, and how often are they kept whole, when the user said little?"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from wdyn.capture.schedule import Schedule, as_schedule, powers
+from wdyn.capture.tensors import named_tensors, uninitialised
+from wdyn.errors import InvalidArgument, NothingToWatch
+from wdyn.naming import closest, examples
+from wdyn.schema import Address, Quantity
+
+Select = str | Sequence[str] | Callable[[Address], bool] | None
+
+_LONGEST_TRAINING = 1e6
+"""Steps that the default snapshots should be spread over."""
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse what cannot be watched.
+
+    Raises
+    ------
+    InvalidArgument
+        It is no module, some of its parameters have no values yet, or are spread over processes.
+    NothingToWatch
+        It has no parameter.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidArgument(f"model is a {type(model).__name__}: needed is a torch.nn.Module")
+    unmade = uninitialised(model)
+    if unmade:
+        raise InvalidArgument(
+            f"{examples(unmade)} has no values yet, since its lazy module made none; run one forward before watch(...)"
+        )
+    tensors = named_tensors(model)
+    if not tensors:
+        raise NothingToWatch(f"{type(model).__name__} has no parameters; watch the module that holds those that train")
+    for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise InvalidArgument(f"{name} is on the meta device, without values; load or initialise the model first")
+        if hasattr(tensor, "device_mesh"):
+            raise InvalidArgument(
+                f"{name} is a DTensor, spread over processes, which cannot be recorded yet; watch before sharding"
+            )
+
+
+def quantities(what: str | Sequence[str]) -> tuple[Quantity, ...]:
+    """Read the `what` argument.
+
+    Raises
+    ------
+    InvalidArgument
+        It names a quantity that does not exist.
+    """
+    names = [what] if isinstance(what, str) else list(what)
+    known = [str(quantity) for quantity in Quantity]
+    for name in names:
+        if name not in known:
+            raise InvalidArgument(f"what={name!r}: needed are some of {', '.join(known)}")
+    return tuple(Quantity(name) for name in names)
+
+
+def wanted_by(select: Select, model: nn.Module) -> Callable[[Address], bool]:
+    """Read the `select` argument: names or patterns with ``*``, or a function of an address.
+
+    Raises
+    ------
+    InvalidArgument
+        A pattern matches no parameter.
+    """
+    if select is None:
+        return lambda address: True
+    if callable(select):
+        return select
+    patterns = [select] if isinstance(select, str) else list(select)
+    names = list(named_tensors(model))
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            near = ", ".join(closest(pattern, names)) or examples(names)
+            raise InvalidArgument(f"select={pattern!r} matches no parameter. Closest: {near}")
+    return lambda address: any(fnmatch.fnmatchcase(address.name, pattern) for pattern in patterns)
+
+
+def snapshot_schedule(size: int, *, disk_limit: int, tell: Callable[[str], None]) -> Schedule:
+    """Choose the default snapshots: step 0, powers of a whole number, and the last step, within `disk_limit` bytes.
+
+    The number is 2 where that fits a training of a million steps, larger where snapshots are large.
+    """
+    count = disk_limit // max(1, size)
+    if count < 2:
+        tell(
+            f"No snapshots are kept: one takes {size / 1e9:.1f} GB, and the first and the last do not fit "
+            f"disk_limit={disk_limit / 1e9:.1f} GB. Raise it, or choose them: snapshots=wdyn.at(0)"
+        )
+        return as_schedule(None, "snapshots")
+    between = max(1, count - 3)  # beside step 0, step 1 and the last
+    return powers(max(2, math.ceil(_LONGEST_TRAINING ** (1 / between))))

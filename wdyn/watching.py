@@ -1,0 +1,196 @@
+"""How does recording attach to a training loop that already exists? Hooks in at the block's start, out at its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from torch import nn
+from torch.optim import Optimizer
+
+from wdyn.capture.optimizers import as_optimizers, skipped_step
+from wdyn.capture.schedule import Decision, as_schedule, budget
+from wdyn.capture.watched import Select, check_model, quantities, wanted_by
+from wdyn.errors import InvalidArgument
+from wdyn.recording import Plan, Recording
+from wdyn.store.place import check_place
+
+LOG_SPACED = "log-spaced"
+
+
+def watch(
+    model: nn.Module,
+    optimizer: Optimizer | Iterable[Optimizer] | None = None,
+    *,
+    to: str | os.PathLike[str],
+    every: int | Decision | None = None,
+    snapshots: int | Decision | str | None = LOG_SPACED,
+    what: str | Sequence[str] = ("weights", "updates", "gradients"),
+    select: Select = None,
+    resume: bool | int = False,
+    disk_limit: int = 10 * 2**30,
+    queue_bytes: int = 2**30,
+) -> Watch:
+    """Record what happens to the weights of `model` while the block runs.
+
+    Nothing inside the block has to change: a step is counted each time the optimizer (the last one, of several) has
+    stepped. Training is bit for bit what it is without. An error inside recording is warned about once, and never
+    reaches the loop.
+
+    Parameters
+    ----------
+    model
+        Any module. Its parameters and persistent buffers are recorded.
+    optimizer
+        One, several, or None for a loop that has none and calls ``w.step()`` itself.
+    to
+        Where the run goes: a folder that does not exist yet, or a run to be continued.
+    every
+        Steps at which statistics are recorded: a number, a schedule, or a function of the step. Default:
+        ``budget(0.01)``. Step 0, before any update, and the last step always have a row.
+    snapshots
+        Steps at which all weights are kept exactly. Default: step 0, then log-spaced, as closely as `disk_limit`
+        allows, and the last step. None keeps none.
+    what
+        Of which quantities statistics are recorded: ``weights``, ``updates`` (measured), ``gradients`` (as the
+        optimizer sees them).
+    select
+        Which parameters: names or patterns with ``*``, or a function of a `wdyn.schema.Address`. Default: all.
+    resume
+        What to do where a run is already: False refuses, True continues after the step of the `load_state_dict`
+        given to this watch, else after the last one recorded, and a number continues after that step.
+    disk_limit
+        Bytes that the default snapshots may take.
+    queue_bytes
+        Memory that rows and snapshots may hold while they wait for the disk. A snapshot that finds no room is
+        dropped, counted, and warned about once.
+
+    Returns
+    -------
+    Watch
+        A context manager; nothing is touched before its block is entered.
+
+    Raises
+    ------
+    InvalidArgument, NothingToWatch
+        An argument cannot be used; the message says what was found and what was needed.
+    RunExists
+        A run is at `to`, and `resume` is False.
+    NotARun
+        `resume` was asked for where no run is.
+    """
+    if isinstance(snapshots, str) and snapshots != LOG_SPACED:
+        raise InvalidArgument(f"snapshots={snapshots!r}: needed is a number of steps, a schedule, or None")
+    check_model(model)
+    plan = Plan(
+        place=check_place(to, resume=resume),
+        rows=as_schedule(budget(0.01) if every is None else every, "every"),
+        snapshots=None if isinstance(snapshots, str) else as_schedule(snapshots, "snapshots"),
+        what=quantities(what),
+        wanted=wanted_by(select, model),
+        resume=resume,
+        disk_limit=disk_limit,
+        queue_bytes=queue_bytes,
+    )
+    return Watch(model, as_optimizers(optimizer), plan)
+
+
+class Watch:
+    """A recording in progress, made by `watch`; the object of the ``with`` block."""
+
+    def __init__(self, model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan) -> None:
+        self._model, self._optimizers, self._plan = model, optimizers, plan
+        self._loaded_step: int | None = None
+        self._recording: Recording | None = None
+        self._exit: ExitStack | None = None
+
+    @property
+    def committed(self) -> int:
+        """Last step that is durable and visible to readers; -1 for none."""
+        return -1 if self._recording is None else self._recording.committed
+
+    def log(self, **scalars: Any) -> None:
+        """Keep numbers, such as ``loss=loss``, at the present step; a tensor on a device is not waited for.
+
+        A value belongs to the count of steps made when it is logged: a loss logged before ``optimizer.step()`` is
+        the loss of the weights of that row. The last value of a name wins.
+        """
+        self._running("log").log(scalars)
+
+    def step(self) -> None:
+        """Count a step, in a loop that has no optimizer.
+
+        Raises
+        ------
+        InvalidArgument
+            An optimizer counts the steps already.
+        """
+        if self._optimizers:
+            raise InvalidArgument(
+                "w.step() would count each step twice, since the optimizer counts them; leave it out, "
+                "or watch with optimizer=None"
+            )
+        self._running("step").after_step()
+
+    def snapshot(self) -> None:
+        """Keep all weights exactly, at the present step; waits for room in the queue."""
+        self._running("snapshot").snapshot()
+
+    def flush(self) -> int:
+        """Wait until all that was recorded is durable and visible; return the last committed step."""
+        return self._running("flush").flush()
+
+    def state_dict(self) -> dict[str, int]:
+        """Give what the user's own checkpoint should hold, so that a resumed run counts on from it."""
+        return {"step": self._running("state_dict").step}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Take up the step count of a checkpoint, before the block is entered.
+
+        Raises
+        ------
+        InvalidArgument
+            The block is already entered, or `state` is none that `state_dict` gave.
+        """
+        if self._recording is not None:
+            raise InvalidArgument(
+                "load_state_dict came after the block was entered, when the first row was written; call it before, "
+                "as in: w = wdyn.watch(..., resume=True); w.load_state_dict(state); with w: ..."
+            )
+        if not isinstance(state, Mapping) or not isinstance(state.get("step"), int):
+            raise InvalidArgument(f"load_state_dict got {state!r}; needed is what Watch.state_dict() gave")
+        self._loaded_step = state["step"]
+
+    def __enter__(self) -> Self:
+        if self._recording is not None:
+            raise InvalidArgument("this watch was entered before; make a new one with wdyn.watch(...)")
+        with ExitStack() as undo:
+            self._recording = Recording(self._model, self._optimizers, self._plan, loaded_step=self._loaded_step)
+            undo.callback(self._recording.finish)
+            for optimizer in self._optimizers:
+                undo.callback(optimizer.register_step_pre_hook(self._before).remove)
+            if self._optimizers:
+                undo.callback(self._optimizers[-1].register_step_post_hook(self._after).remove)
+            self._exit = undo.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._exit is not None:
+            self._exit.close()
+
+    def _before(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+        self._running("a hook").before_step(optimizer)
+
+    def _after(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+        if not skipped_step(optimizer):
+            self._running("a hook").after_step()
+
+    def _running(self, name: str) -> Recording:
+        if self._recording is None:
+            raise InvalidArgument(
+                f"{name} was called before the block was entered; write: with wdyn.watch(...) as w: ..."
+            )
+        return self._recording
