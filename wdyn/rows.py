@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wdyn.stacks import Stack
+from wdyn.arrays import WeightArray
 
 Values = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All weights at one step: for each slug an array in the stored dtype, of the stack's `full_shape`."""
+    """All weights at one step: for each slug an array in the stored dtype, of the array's `full_shape`."""
 
     step: int
     values: Mapping[str, npt.NDArray[Any]]
@@ -50,7 +50,7 @@ class Declaration:
     """The table of parameters by column, names first seen at its end, and the arrays that are to begin."""
 
     table: Mapping[str, npt.NDArray[Any]]
-    stacks: tuple[Stack, ...] = ()
+    arrays: tuple[WeightArray, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from wdyn import schema
 from wdyn.capture.table import parameter_table
 from wdyn.rows import Batch, Declaration, Row, Snapshot
 from wdyn.schema import Address, Kind, Parts, Quantity, Role
-from wdyn.stacks import Stack, plan_stacks
+from wdyn.arrays import WeightArray, plan_arrays
 from wdyn.store.reader import open_run
 from wdyn.store.writer import Writer
 
@@ -221,12 +221,12 @@ def _moved(
 def _write(path: Path, planted: Planted) -> None:
     addresses = _addresses(planted)
     breaks = planted.tied and planted.tie_breaks_at is not None
-    stacks = plan_stacks([one for one in addresses if not one.tied_to or breaks])
-    stack_of = {name: stack for stack in stacks for name in stack.names}
+    arrays = plan_arrays([one for one in addresses if not one.tied_to or breaks])
+    array_of = {name: array for array in arrays for name in array.names}
     group = {"lr": 1e-3, "weight_decay": 0.1, "parameters": len(addresses)}
     about = {"model": "PlantedGPT", "optimizers": [{"name": "AdamW", "groups": [group]}]}
     with Writer(path, about=about, attempt={"resumed_from_step": -1}) as writer:
-        writer.declare(Declaration(_table(addresses, stack_of), tuple(stacks)))
+        writer.declare(Declaration(_table(addresses, array_of), tuple(arrays)))
         for step, weights in zip(planted.steps, _trajectory(planted, addresses), strict=True):
             together = planted.tied and (not breaks or step < (planted.tie_breaks_at or 0))
             own = {name: values for name, values in weights.items() if not (together and name == HEAD)}
@@ -235,20 +235,20 @@ def _write(path: Path, planted: Planted) -> None:
                 _states_row(step, addresses, together=together),
                 _scalars_row(step),
             )
-            writer.append(Batch(step, rows, _snapshot(step, own, stacks)))
+            writer.append(Batch(step, rows, _snapshot(step, own, arrays)))
 
 
-def _table(addresses: Sequence[Address], stack_of: Mapping[str, Stack]) -> dict[str, npt.NDArray[Any]]:
+def _table(addresses: Sequence[Address], array_of: Mapping[str, WeightArray]) -> dict[str, npt.NDArray[Any]]:
     described = parameter_table(addresses)
     columns = {str(name): values.values for name, values in described.variables.items()}
     group = np.zeros(len(addresses), dtype=np.int64)
-    kept = ["" if one.tied_to or one.name not in stack_of else stack_of[one.name].slug for one in addresses]
+    kept = ["" if one.tied_to or one.name not in array_of else array_of[one.name].slug for one in addresses]
     held = {schema.GROUP: group, "in_optimizer": group == 0, schema.WEIGHTS: np.array(kept, dtype=np.str_)}
     return {**columns, **held}
 
 
-def _snapshot(step: int, weights: Weights, stacks: Iterable[Stack]) -> Snapshot:
-    chosen = [one for one in stacks if one.names[0] in weights]
+def _snapshot(step: int, weights: Weights, arrays: Iterable[WeightArray]) -> Snapshot:
+    chosen = [one for one in arrays if one.names[0] in weights]
     values = {one.slug: np.stack([weights[name] for name in one.names]) for one in chosen}
     return Snapshot(step, {one.slug: values[one.slug] if one.layers else values[one.slug][0] for one in chosen})
 

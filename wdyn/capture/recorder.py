@@ -25,7 +25,7 @@ from wdyn.capture.tensors import named_tensors
 from wdyn.capture.ties import shares_with
 from wdyn.rows import Declaration, Row, Snapshot, Values
 from wdyn.schema import Address, Quantity
-from wdyn.stacks import Stack, plan_stacks
+from wdyn.arrays import WeightArray, plan_arrays
 
 Table = dict[str, npt.NDArray[Any]]
 Numbers = dict[str, Values]
@@ -56,14 +56,14 @@ class Recorder:
         what: Sequence[Quantity],
         wanted: Callable[[Address], bool],
         keepable: frozenset[str],
-        before: tuple[Table, Sequence[Stack]] | None = None,
+        before: tuple[Table, Sequence[WeightArray]] | None = None,
     ) -> None:
         self._model, self._optimizers = model, optimizers
         self._what, self._wanted, self._keepable = what, wanted, keepable
-        self._table, stacks = before or ({}, ())
+        self._table, arrays = before or ({}, ())
         self._column = {str(name): at for at, name in enumerate(self._table.get(schema.PARAMETER, ()))}
-        self._stacks = list(stacks)
-        self._stack_of = {name: stack for stack in stacks for name in stack.names}
+        self._arrays = list(arrays)
+        self._array_of = {name: array for array in arrays for name in array.names}
         self._staging = Staging()
         self._copies: dict[str, Tensor] = {}
         self._gradients: Numbers = {}
@@ -140,13 +140,13 @@ class Recorder:
 
     def snapshot(self, step: int) -> Snapshot:
         """Copy all weights out."""
-        stacks = {self._stack_of[name].slug: self._stack_of[name] for name in self._owners() if name in self._stack_of}
-        values, release = self._staging.copy(stacks.values(), self._tensors)
+        arrays = {self._array_of[name].slug: self._array_of[name] for name in self._owners() if name in self._array_of}
+        values, release = self._staging.copy(arrays.values(), self._tensors)
         return Snapshot(step, values, release)
 
     def snapshot_bytes(self) -> int:
         """Size of one snapshot."""
-        owned = (self._tensors[name] for name in self._owners() if name in self._stack_of)
+        owned = (self._tensors[name] for name in self._owners() if name in self._array_of)
         return sum(tensor.numel() * tensor.element_size() for tensor in owned)
 
     @property
@@ -171,14 +171,14 @@ class Recorder:
         tensor = self._tensors[name]
         if self._is_alias(name) or str(tensor.dtype).removeprefix("torch.") not in self._keepable:
             return False
-        stack = self._stack_of.get(name)
-        return stack is None or not fits(stack, tensor)
+        array = self._array_of.get(name)
+        return array is None or not fits(array, tensor)
 
     def _declare(self, homeless: Sequence[str]) -> Declaration:
         self._watched = {one.name: one for one in addresses(self._model) if self._wanted(one)}
-        new = plan_stacks([self._watched[name] for name in homeless], first_number=len(self._stacks))
-        self._stacks += new
-        self._stack_of |= {name: stack for stack in new for name in stack.names}
+        new = plan_arrays([self._watched[name] for name in homeless], first_number=len(self._arrays))
+        self._arrays += new
+        self._array_of |= {name: array for array in new for name in array.names}
         for name in self._watched:
             self._column.setdefault(name, len(self._column))
         self._table = _merged(self._table, self._described(), list(self._column))
@@ -190,7 +190,7 @@ class Recorder:
         columns: Table = {str(name): values.values for name, values in described.variables.items()}
         names = [str(name) for name in columns[schema.PARAMETER]]
         group = self._group_of(names)
-        slugs = [self._stack_of[name].slug if name in self._stack_of else "" for name in names]
+        slugs = [self._array_of[name].slug if name in self._array_of else "" for name in names]
         held = [
             slug if name not in self._tensors or not self._is_alias(name) else ""
             for name, slug in zip(names, slugs, strict=True)

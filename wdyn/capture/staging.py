@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wdyn.stacks import Stack
+from wdyn.arrays import WeightArray
 
 _BITS = {1: torch.uint8, 2: torch.uint16}
 Buffers = dict[str, Tensor]
 
 
 class Staging:
-    """Sets of host buffers, one buffer a stack; a set comes back when its snapshot is on the disk.
+    """Sets of host buffers, one buffer a array; a set comes back when its snapshot is on the disk.
 
     Fresh memory costs several times the copy itself (the kernel must clear each page), so sets are kept and used
     again. There are never more of them than snapshots waiting at once.
@@ -27,20 +27,20 @@ class Staging:
         self._free: list[Buffers] = []
 
     def copy(
-        self, stacks: Iterable[Stack], tensors: Mapping[str, Tensor]
+        self, arrays: Iterable[WeightArray], tensors: Mapping[str, Tensor]
     ) -> tuple[dict[str, npt.NDArray[Any]], Callable[[], None]]:
-        """Copy every stack, in its stored bits; return the arrays by slug, and how to give their memory back.
+        """Copy every array, in its stored bits; return the arrays by slug, and how to give their memory back.
 
         A layer whose tensor is gone, or has another shape or dtype by now, is filled with NaN (0 for integers).
         """
         buffers = self._free.pop() if self._free else {}
         values = {}
-        for stack in stacks:
-            buffer = buffers.get(stack.slug)
+        for array in arrays:
+            buffer = buffers.get(array.slug)
             if buffer is None:
-                buffer = buffers[stack.slug] = _new_buffer(stack, tensors)
-            _fill(buffer, stack, tensors)
-            values[stack.slug] = as_stored(buffer)
+                buffer = buffers[array.slug] = _new_buffer(array, tensors)
+            _fill(buffer, array, tensors)
+            values[array.slug] = as_stored(buffer)
         if any(tensor.is_cuda for tensor in tensors.values()):
             torch.cuda.current_stream().synchronize()
         return values, lambda: self._free.append(buffers)
@@ -53,9 +53,9 @@ def as_stored(tensor: Tensor) -> npt.NDArray[Any]:
     return array
 
 
-def fits(stack: Stack, tensor: Tensor) -> bool:
-    """Whether a tensor can be a layer of the stack."""
-    return tuple(tensor.shape) == stack.shape and str(tensor.dtype) == f"torch.{stack.dtype}"
+def fits(array: WeightArray, tensor: Tensor) -> bool:
+    """Whether a tensor can be a layer of the array."""
+    return tuple(tensor.shape) == array.shape and str(tensor.dtype) == f"torch.{array.dtype}"
 
 
 def same_view(one: Tensor, other: Tensor) -> bool:
@@ -66,16 +66,16 @@ def same_view(one: Tensor, other: Tensor) -> bool:
     return same_layout and one.device == other.device and one.data_ptr() == other.data_ptr() != 0
 
 
-def _new_buffer(stack: Stack, tensors: Mapping[str, Tensor]) -> Tensor:
-    on_cuda = any(name in tensors and tensors[name].is_cuda for name in stack.names)
-    return torch.empty(stack.full_shape, dtype=getattr(torch, stack.dtype), pin_memory=on_cuda)
+def _new_buffer(array: WeightArray, tensors: Mapping[str, Tensor]) -> Tensor:
+    on_cuda = any(name in tensors and tensors[name].is_cuda for name in array.names)
+    return torch.empty(array.full_shape, dtype=getattr(torch, array.dtype), pin_memory=on_cuda)
 
 
-def _fill(buffer: Tensor, stack: Stack, tensors: Mapping[str, Tensor]) -> None:
-    rows = list(buffer.unbind(0)) if stack.layers else [buffer]
-    for row, name in zip(rows, stack.names, strict=True):
+def _fill(buffer: Tensor, array: WeightArray, tensors: Mapping[str, Tensor]) -> None:
+    rows = list(buffer.unbind(0)) if array.layers else [buffer]
+    for row, name in zip(rows, array.names, strict=True):
         tensor = tensors.get(name)
-        if tensor is not None and fits(stack, tensor):
+        if tensor is not None and fits(array, tensor):
             row.copy_(tensor.detach(), non_blocking=True)
         else:
             row.fill_(np.nan if row.is_floating_point() or row.is_complex() else 0)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from wdyn import schema
 from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, WdynError
-from wdyn.stacks import Stack
+from wdyn.arrays import WeightArray
 from wdyn.store.lock import FOLDER as LOCK_FOLDER
 from wdyn.store.reader import open_run
 from wdyn.store.root import is_run
@@ -84,13 +84,13 @@ def open_writer(
         raise CannotRecord(f"Cannot record into {place}: {error}. Needed is a folder that can be written") from error
 
 
-def parameters_before(writer: Writer) -> tuple[dict[str, npt.NDArray[Any]], Sequence[Stack]] | None:
+def parameters_before(writer: Writer) -> tuple[dict[str, npt.NDArray[Any]], Sequence[WeightArray]] | None:
     """Give the table and the arrays of the run that is continued; None for a run that starts."""
     if writer.attempt == 0:
         return None
     table = open_run(writer.path)[schema.PARAMETERS].to_dataset(inherit=False)
     columns = {str(name): np.asarray(values.values) for name, values in table.variables.items()}
-    return columns, tuple(writer.stacks.values())
+    return columns, tuple(writer.arrays.values())
 
 
 def _is_taken(place: Path) -> bool:

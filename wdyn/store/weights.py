@@ -1,4 +1,4 @@
-"""How does one snapshot of a stack of weights become the file of one chunk, or of one shard of chunks?"""
+"""How does one snapshot of a array of weights become the file of one chunk, or of one shard of chunks?"""
 
 from __future__ import annotations
 
@@ -9,72 +9,72 @@ import numpy as np
 import numpy.typing as npt
 
 from wdyn import schema
-from wdyn.stacks import Stack
+from wdyn.arrays import WeightArray
 from wdyn.store import encoding, metadata
 from wdyn.store.dtypes import BITS_OF, STORED_TYPES
 
 _INNER_BYTES = 4 * 2**20
-"""Snapshots of a stack larger than this are shards, so that one layer can be read alone."""
+"""Snapshots of a array larger than this are shards, so that one layer can be read alone."""
 
 
-def nbytes(stack: Stack) -> int:
+def nbytes(array: WeightArray) -> int:
     """Size of one snapshot in bytes, without checksums."""
-    return math.prod(stack.full_shape) * np.dtype(STORED_TYPES[stack.dtype].dtype).itemsize
+    return math.prod(array.full_shape) * np.dtype(STORED_TYPES[array.dtype].dtype).itemsize
 
 
-def array_metadata(stack: Stack, rows: int) -> metadata.Node:
+def array_metadata(array: WeightArray, rows: int) -> metadata.Node:
     """Describe the array ``value`` at a length of `rows` snapshots."""
-    stored, inner = STORED_TYPES[stack.dtype], _inner_shape(stack)
+    stored, inner = STORED_TYPES[array.dtype], _inner_shape(array)
     return metadata.array(
-        shape=(rows, *stack.full_shape),
-        chunk=(1, *_chunk_shape(stack)),
+        shape=(rows, *array.full_shape),
+        chunk=(1, *_chunk_shape(array)),
         inner_chunk=None if inner is None else (1, *inner),
-        dims=(schema.STEP, *stack.full_dims),
+        dims=(schema.STEP, *array.full_dims),
         dtype=stored.dtype,
         fill=stored.fill,
         attributes={BITS_OF: stored.bits_of} if stored.bits_of else {},
     )
 
 
-def encode(stack: Stack, values: npt.NDArray[Any]) -> list[bytes | memoryview]:
-    """Encode one snapshot: `values` of the stack's `full_shape`, in the stored dtype."""
-    inner = _inner_shape(stack)
+def encode(array: WeightArray, values: npt.NDArray[Any]) -> list[bytes | memoryview]:
+    """Encode one snapshot: `values` of the array's `full_shape`, in the stored dtype."""
+    inner = _inner_shape(array)
     if inner is None:
         return encoding.chunk(values)
-    axis = _split_axis(stack)
-    starts = range(0, stack.shape[0], inner[axis])
-    layers = list(values) if stack.layers else [values]
+    axis = _split_axis(array)
+    starts = range(0, array.shape[0], inner[axis])
+    layers = list(values) if array.layers else [values]
     blocks = [layer[start : start + inner[axis]] for layer in layers for start in starts]
-    return encoding.shard([_padded(stack, block, inner[axis:]) for block in blocks])
+    return encoding.shard([_padded(array, block, inner[axis:]) for block in blocks])
 
 
-def _split_axis(stack: Stack) -> int:
-    return 1 if stack.layers else 0
+def _split_axis(array: WeightArray) -> int:
+    return 1 if array.layers else 0
 
 
-def _inner_shape(stack: Stack) -> tuple[int, ...] | None:
+def _inner_shape(array: WeightArray) -> tuple[int, ...] | None:
     """Shape of an inner chunk of a shard; None where the snapshot is small enough to be one chunk."""
-    if nbytes(stack) <= _INNER_BYTES or not stack.shape:
+    if nbytes(array) <= _INNER_BYTES or not array.shape:
         return None
-    length, rest = stack.shape[0], stack.shape[1:]
-    one = nbytes(stack) // (len(stack.layers) or 1)
+    length, rest = array.shape[0], array.shape[1:]
+    one = nbytes(array) // (len(array.layers) or 1)
     pieces = min(length, -(-one // _INNER_BYTES))
     inner = (-(-length // pieces), *rest)
-    return (1, *inner) if stack.layers else inner
+    return (1, *inner) if array.layers else inner
 
 
-def _chunk_shape(stack: Stack) -> tuple[int, ...]:
+def _chunk_shape(array: WeightArray) -> tuple[int, ...]:
     """Shape of the chunk, or of the shard, which is padded to whole inner chunks."""
-    shape, inner = [max(1, length) for length in stack.full_shape], _inner_shape(stack)
+    shape, inner = [max(1, length) for length in array.full_shape], _inner_shape(array)
     if inner is not None:
-        axis = _split_axis(stack)
+        axis = _split_axis(array)
         shape[axis] = -(-shape[axis] // inner[axis]) * inner[axis]
     return tuple(shape)
 
 
-def _padded(stack: Stack, block: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _padded(array: WeightArray, block: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     if block.shape == shape:
         return block
-    full = np.full(shape, np.nan if block.dtype.kind in "fc" else STORED_TYPES[stack.dtype].fill, dtype=block.dtype)
+    full = np.full(shape, np.nan if block.dtype.kind in "fc" else STORED_TYPES[array.dtype].fill, dtype=block.dtype)
     full[: block.shape[0]] = block
     return full

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from wdyn import schema
 from wdyn.errors import RunExists
 from wdyn.rows import Batch, Declaration, Row, Snapshot
-from wdyn.stacks import Stack
+from wdyn.arrays import WeightArray
 from wdyn.store import files, metadata, weights
 from wdyn.store.growing import RowGroup
 from wdyn.store.lock import Lock
@@ -50,7 +50,7 @@ class Writer:
         self.committed = _NEVER
         self._last_step = _NEVER
         self._groups: dict[str, RowGroup] = {}
-        self._stacks: dict[str, Stack] = {}
+        self._arrays: dict[str, WeightArray] = {}
         self._static: dict[str, dict[str, Node]] = {}
         self._written: list[Path] = []
         self._parameters: npt.NDArray[Any] = np.array([], dtype=np.str_)
@@ -76,9 +76,9 @@ class Writer:
         self.close()
 
     @property
-    def stacks(self) -> dict[str, Stack]:
+    def arrays(self) -> dict[str, WeightArray]:
         """The arrays of weights, by slug."""
-        return dict(self._stacks)
+        return dict(self._arrays)
 
     def declare(self, declaration: Declaration) -> None:
         """Write the table of parameters, and begin arrays for their weights.
@@ -90,8 +90,8 @@ class Writer:
         self._parameters = declaration.table[schema.PARAMETER]
         for group in self._groups:
             self._name_columns(group)
-        for stack in declaration.stacks:
-            self._add_stack(stack)
+        for array in declaration.arrays:
+            self._add_array(array)
 
     def append(self, batch: Batch) -> None:
         """Take up what one step gave. It is visible after the next `commit`."""
@@ -139,13 +139,13 @@ class Writer:
         """Give the run free without another write: what was committed stays as it is."""
         self._lock.release()
 
-    def _add_stack(self, stack: Stack) -> None:
-        path = f"{schema.WEIGHTS}/{stack.slug}"
-        self._stacks[stack.slug] = stack
+    def _add_array(self, array: WeightArray) -> None:
+        path = f"{schema.WEIGHTS}/{array.slug}"
+        self._arrays[array.slug] = array
         self._groups[path] = RowGroup(self.path / path, column_dim="", columns=0)
-        if stack.layers:
+        if array.layers:
             folder = self.path / path / schema.LAYER
-            node, written = write_column(folder, np.array(stack.layers, dtype=np.int64), dim=schema.LAYER)
+            node, written = write_column(folder, np.array(array.layers, dtype=np.int64), dim=schema.LAYER)
             self._static[path] = {schema.LAYER: node}
             self._written += written
 
@@ -157,12 +157,12 @@ class Writer:
 
     def _append_snapshot(self, snapshot: Snapshot) -> None:
         for slug, values in snapshot.values.items():
-            stack, group = self._stacks[slug], self._groups[f"{schema.WEIGHTS}/{slug}"]
+            array, group = self._arrays[slug], self._groups[f"{schema.WEIGHTS}/{slug}"]
             folder = group.folder / schema.VALUE
             folder.mkdir(parents=True, exist_ok=True)
             if values.size:  # an array without elements has no chunk
-                path = folder / metadata.chunk_key(group.rows, *(0 for _ in stack.full_shape))
-                files.replace(path, *weights.encode(stack, values))
+                path = folder / metadata.chunk_key(group.rows, *(0 for _ in array.full_shape))
+                files.replace(path, *weights.encode(array, values))
                 self._written.append(path)
             self._written += group.append(snapshot.step, self.attempt, {})
 
@@ -189,7 +189,7 @@ class Writer:
         for path in root.groups_with(schema.STEP):
             members = root.members(path)
             if path.startswith(f"{schema.WEIGHTS}/"):
-                self._restore_stack(path, root.nodes[path]["attributes"][schema.ATTRIBUTES])
+                self._restore_array(path, root.nodes[path]["attributes"][schema.ATTRIBUTES])
                 del members[schema.VALUE]
             else:
                 self._restore_group(path)
@@ -198,9 +198,9 @@ class Writer:
             self._groups[path].restore(members)
         self._static[schema.PARAMETERS] = root.members(schema.PARAMETERS)
 
-    def _restore_stack(self, path: str, about: Mapping[str, Any]) -> None:
-        stack = Stack.from_attributes(path.rpartition("/")[2], about)
-        self._stacks[stack.slug] = stack
+    def _restore_array(self, path: str, about: Mapping[str, Any]) -> None:
+        array = WeightArray.from_attributes(path.rpartition("/")[2], about)
+        self._arrays[array.slug] = array
         self._groups[path] = RowGroup(self.path / path, column_dim="", columns=0)
 
     def _restore_group(self, path: str) -> None:
@@ -227,12 +227,12 @@ class Writer:
             members |= self._groups[path].members()
             slug = path.rpartition("/")[2]
             if path.startswith(f"{schema.WEIGHTS}/"):
-                members[schema.VALUE] = weights.array_metadata(self._stacks[slug], self._groups[path].rows)
+                members[schema.VALUE] = weights.array_metadata(self._arrays[slug], self._groups[path].rows)
         return members
 
     def _group_attributes(self, path: str) -> dict[str, Any]:
         parent, _, slug = path.rpartition("/")
-        return self._stacks[slug].attributes() if parent == schema.WEIGHTS else {}
+        return self._arrays[slug].attributes() if parent == schema.WEIGHTS else {}
 
     def _group_node(self, path: str) -> Node:
         return self._with_members(path, metadata.group(self._group_attributes(path)))

@@ -15,10 +15,10 @@ _ABOUT = ("path", "role", "stack", "names", "layers", "shape", "dims", "dtype")
 
 
 @dataclass(frozen=True)
-class Stack:
+class WeightArray:
     """Parameters of one path, stacked over their layers into one array (step, layer, ...).
 
-    A parameter outside blocks is a stack of one, without a layer axis.
+    A parameter outside blocks has one of its own, without a layer axis.
     """
 
     slug: str
@@ -46,7 +46,7 @@ class Stack:
         return {schema.ATTRIBUTES: {name: getattr(self, name) for name in _ABOUT}}
 
     @classmethod
-    def from_attributes(cls, slug: str, about: Mapping[str, Any]) -> Stack:
+    def from_attributes(cls, slug: str, about: Mapping[str, Any]) -> WeightArray:
         """Read back what `attributes` gave."""
         known = {name: about[name] for name in _ABOUT}
         return cls(
@@ -54,7 +54,7 @@ class Stack:
         )
 
 
-def plan_stacks(addresses: Iterable[Address], *, first_number: int = 0) -> list[Stack]:
+def plan_arrays(addresses: Iterable[Address], *, first_number: int = 0) -> list[WeightArray]:
     """Group parameters into arrays.
 
     Parameters that stand in blocks share an array when path, stack, shape, dtype and axis names agree and no layer
@@ -72,18 +72,18 @@ def plan_stacks(addresses: Iterable[Address], *, first_number: int = 0) -> list[
         alike = (address.path, address.stack, address.shape, address.dtype, address.dims)
         alone = (address.name,) if address.layer == schema.NO_LAYER else ()
         groups[(*alike, *alone)].append(address)
-    stacks: list[Stack] = []
+    arrays: list[WeightArray] = []
     for members in groups.values():
         by_layer = {address.layer: address for address in members}
         layered = len(by_layer) == len(members) and schema.NO_LAYER not in by_layer
         for chosen in [[by_layer[at] for at in sorted(by_layer)]] if layered else [[one] for one in members]:
-            stacks.append(_stack(chosen, number=first_number + len(stacks), layered=layered))
-    return stacks
+            arrays.append(_array(chosen, number=first_number + len(arrays), layered=layered))
+    return arrays
 
 
-def _stack(members: list[Address], *, number: int, layered: bool) -> Stack:
+def _array(members: list[Address], *, number: int, layered: bool) -> WeightArray:
     first = members[0]
-    return Stack(
+    return WeightArray(
         slug=slug(first.path, number),
         path=first.path,
         role=str(first.role),
