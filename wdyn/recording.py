@@ -116,6 +116,8 @@ class Recording:
             return
         self.step += 1
         with self._guard():
+            if self._next_row and not self._optimizers:
+                self._recorder.see_gradients(None)
             if self._next_row or self._next_snapshot:
                 self._capture(rows=self._next_row, snapshot=self._next_snapshot)
                 self._rows_due.spent(self._seconds)
@@ -154,12 +156,12 @@ class Recording:
         self._notice_failure()
         self._alive = False
         lost = self._background.lost
-        if any(lost.values()):
+        if any(lost.values()) and self._background.failure is None:
             self._tell(f"{lost['rows']} rows and {lost['snapshots']} snapshots never reached the disk")
 
     def _begin(self, plan: Plan) -> None:
         """Write and publish the row of the first step, before any update."""
-        declaration = self._recorder.look()
+        declaration = self._recorder.look(for_snapshot=False)
         default = snapshot_schedule(self._recorder.snapshot_bytes(), disk_limit=plan.disk_limit, tell=self._tell)
         self._rows_due = plan.rows
         self._snapshots_due = default if plan.snapshots is None else plan.snapshots
@@ -179,7 +181,7 @@ class Recording:
 
     def _capture(self, *, rows: bool, snapshot: bool, wait: bool = False) -> None:
         with self._timed():
-            declaration = self._recorder.look()
+            declaration = self._recorder.look(for_snapshot=snapshot)
             given: list[Row] = []
             if rows:
                 given += self._recorder.statistics_rows(self.step, stepped=self._prepared_for == self.step)
@@ -204,6 +206,9 @@ class Recording:
         """Decide what the next step is due for: before it, since measuring an update needs a copy from before."""
         self._next_row = self._rows_due(self.step + 1)
         self._next_snapshot = self._snapshots_due(self.step + 1)
+        if self._next_row and not self._optimizers:  # no hook will tell when the step begins: it may at once
+            self._recorder.prepare()
+            self._prepared_for = self.step + 1
 
     @property
     def _running(self) -> bool:
@@ -223,8 +228,8 @@ class Recording:
         except Exception as error:
             self._alive = False
             self._tell(
-                f"wdyn stopped recording at step {self.step}: {type(error).__name__}: {error}. Training goes on, and "
-                f"all rows up to step {self.committed} are safe"
+                f"wdyn stopped recording after step {self.step}: {type(error).__name__}: {error}. Training goes on, and "
+                f"what was recorded before is kept"
             )
 
     def _notice_failure(self) -> None:

@@ -70,8 +70,8 @@ class Recorder:
         self._tensors: dict[str, Tensor] = {}
         self._leaders: dict[str, str] = {}
 
-    def look(self) -> Declaration | None:
-        """See which tensors the model has now; return the table and the new arrays when something changed."""
+    def look(self, *, for_snapshot: bool) -> Declaration | None:
+        """See which tensors the model has now; return the table, and arrays for a snapshot, where they changed."""
         live = named_tensors(self._model)
         if live.keys() - self._column.keys() or not self._tensors:
             known = addresses(self._model)
@@ -79,7 +79,7 @@ class Recorder:
         self._tensors = {name: tensor for name, tensor in live.items() if name in self._watched}
         leaders = shares_with(self._tensors)
         self._leaders = {name: leaders[name] for name in self._tensors}
-        homeless = [name for name in self._tensors if self._needs_array(name)]
+        homeless = [name for name in self._tensors if self._needs_array(name)] if for_snapshot else []
         if not homeless and not (self._watched.keys() - self._column.keys()):
             return None
         return self._declare(homeless)
@@ -146,13 +146,8 @@ class Recorder:
 
     def snapshot_bytes(self) -> int:
         """Size of one snapshot."""
-        owned = (self._tensors[name] for name in self._owners() if name in self._array_of)
+        owned = (self._tensors[name] for name in self._owners() if self._watched[name].dtype in self._keepable)
         return sum(tensor.numel() * tensor.element_size() for tensor in owned)
-
-    @property
-    def parameters(self) -> int:
-        """Count of names that are recorded, tied ones included."""
-        return len(self._watched)
 
     @property
     def not_kept(self) -> list[str]:
@@ -211,11 +206,11 @@ class Recorder:
         picked = [at for at in source.values() if at is not None]
         spread: Numbers = {}
         for statistic, values in numbers.items():
-            row = (onto or {}).get(statistic)
-            if row is None:
-                row = np.full(len(self._column), np.nan if values.dtype.kind == "f" else -1, dtype=values.dtype)
+            nothing: Values = np.full(len(self._column), np.nan)
+            if values.dtype.kind == "i":
+                nothing = np.full(len(self._column), -1, dtype=np.int64)
+            spread[statistic] = row = (onto or {}).get(statistic, nothing)
             row[columns] = values[picked]
-            spread[statistic] = row
         return spread
 
     def _copy_of(self, name: str) -> Tensor | None:

@@ -58,7 +58,7 @@ def _pieces(tensor: Tensor, other: Tensor | None) -> list[Tensor]:
 
 
 def _as_float64(piece: Tensor) -> Tensor:
-    return piece.abs().to(torch.float64) if piece.is_complex() else piece.to(torch.float64)
+    return piece.to(torch.complex128).abs() if piece.is_complex() else piece.to(torch.float64)
 
 
 def _difference(after: Tensor, before: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def _to_host(rows: list[Tensor]) -> npt.NDArray[np.float64]:
 
 
 def _join(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    total = rows[0]
+    total: npt.NDArray[np.float64] = rows[0]
     for row in rows[1:]:
         total = merge(total, row)
     return total

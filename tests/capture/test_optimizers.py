@@ -1,0 +1,90 @@
+"""Is what the optimizer says read rightly?"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from wdyn.capture.optimizers import (
+    about,
+    as_optimizers,
+    gradient_scale,
+    group_of_parameter,
+    hyperparameters,
+    skipped_step,
+)
+from wdyn.errors import InvalidArgument
+
+
+@pytest.fixture
+def parameters() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.ones(2)) for _ in range(3)]
+
+
+def test_as_optimizers__takes_none_one_and_several(parameters: list[nn.Parameter]) -> None:
+    one, two = torch.optim.SGD(parameters[:1], lr=1.0), torch.optim.Adam(parameters[1:])
+    assert as_optimizers(None) == ()
+    assert as_optimizers(one) == (one,)
+    assert as_optimizers(iter([one, two])) == (one, two)
+
+
+@pytest.mark.parametrize("bad", [3, "adam", [None], object()])
+def test_as_optimizers__refuses_the_rest(bad: object) -> None:
+    with pytest.raises(InvalidArgument, match=r"needed is a torch\.optim\.Optimizer"):
+        as_optimizers(bad)
+
+
+def test_groups__are_numbered_on_over_optimizers(parameters: list[nn.Parameter]) -> None:
+    one = torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:2], "lr": 0.5}], lr=1.0)
+    two = torch.optim.Adam(parameters[2:], lr=0.25, weight_decay=0.1)
+    assert [group_of_parameter([one, two])[id(p)] for p in parameters] == [0, 1, 2]
+    read = hyperparameters([one, two], read_tensors=False)
+    np.testing.assert_array_equal(read["lr"], [1.0, 0.5, 0.25])
+    np.testing.assert_array_equal(read["weight_decay"], [0, 0, 0.1])
+
+
+def test_hyperparameters__a_group_without_one_shows_nan(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.Rprop(parameters, lr=0.5)
+    read = hyperparameters([optimizer], read_tensors=False)
+    assert read["lr"] == [0.5]
+    assert np.isnan(read["weight_decay"]).all()
+
+
+def test_hyperparameters__read_a_learning_rate_that_is_a_tensor(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.Adam(parameters, lr=torch.tensor(0.5))
+    assert hyperparameters([optimizer], read_tensors=True)["lr"] == [0.5]
+
+
+def test_hyperparameters__do_not_wait_for_a_device(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.Adam(parameters, lr=torch.tensor(0.5))
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.5, device="meta")  # reading it would raise
+    assert np.isnan(hyperparameters([optimizer], read_tensors=False)["lr"]).all()
+
+
+def test_skipped_step__is_told_by_what_the_scaler_found(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    assert not skipped_step(optimizer)
+    optimizer.found_inf = torch.tensor(0.0)
+    assert not skipped_step(optimizer)
+    optimizer.found_inf = torch.tensor(1.0)
+    assert skipped_step(optimizer)
+
+
+def test_gradient_scale__is_one_unless_the_optimizer_unscales_itself(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    assert gradient_scale(optimizer) == 1
+    optimizer.grad_scale = torch.tensor(1024.0)
+    assert gradient_scale(optimizer) == 1024
+
+
+def test_about__keeps_plain_settings_that_json_can_hold(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.AdamW(parameters, lr=torch.tensor(0.5), betas=(0.9, 0.95))
+    (told,) = about([optimizer])
+    assert told["name"] == "AdamW"
+    group = json.loads(json.dumps(told["groups"][0], allow_nan=False))
+    assert group["betas"] == [0.9, 0.95]
+    assert group["parameters"] == 3
+    assert "params" not in group
+    assert "lr" not in group
