@@ -1,0 +1,144 @@
+"""Is the page whole, quiet, and safe to open?"""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from wdyn.reports.html import fragment, page
+
+
+class Page(HTMLParser):
+    """Every element of a page, and the text that it shows."""
+
+    void = frozenset({"meta", "img", "br", "link", "input", "hr"})
+
+    def __init__(self, source):
+        super().__init__()
+        self.elements, self.text, self.open, self.style = [], "", [], ""
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "style":
+            self.style += data
+        else:
+            self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def parsed(report):
+    return Page(page(report))
+
+
+def test_page__closes_what_it_opens(parsed):
+    assert parsed.open == []
+
+
+def test_page__loads_nothing_and_runs_nothing(parsed):
+    assert not {"script", "link", "iframe", "object", "embed", "form", "svg", "base"} & {t for t, _ in parsed.elements}
+    for _, attributes in parsed.elements:
+        assert not [name for name in attributes if name.startswith("on") or name in {"style", "href", "srcset"}]
+        assert attributes.get("src", "data:").startswith("data:")
+    assert "url(" not in parsed.style
+    assert "@import" not in parsed.style
+
+
+def test_page__forbids_what_it_does_not_need(parsed):
+    (policy,) = [m["content"] for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    digest = base64.b64encode(hashlib.sha256(parsed.style.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+
+
+def test_page__shows_hostile_names_as_text(parsed, report, hostile):
+    assert r"<img src=x onerror=alert(1)>[bold red]x[/]\u202eevil\x1b[31m" in parsed.text
+    assert len(parsed.all("img")) == 1
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", report.to_html())
+
+
+def test_page__tells_each_figure_in_words(parsed):
+    (image,) = parsed.all("img")
+    assert image["alt"].startswith("All is <img src=x")
+    assert image["alt"].endswith("qkv. o (axes: step, std)")
+
+
+def test_page__says_findings_then_the_run_then_the_answers_then_what_is_missing(parsed):
+    places = [parsed.text.index(words) for words in ("wte.weight is wide.", "1.5 kB", "Is one well?", "Is it there?")]
+    assert places == sorted(places)
+    assert parsed.text.index("moved.") < places[0] < parsed.text.index("All is as it should be.")
+
+
+def test_page__gives_the_reason_and_the_remedy_of_what_was_skipped(parsed):
+    assert 'no updates were recorded→ wdyn.watch(..., what=("updates",))' in parsed.text
+
+
+def test_page__bounds_its_tables(parsed):
+    assert "For each parameter, the first 40 of 124 rows" in parsed.text
+    assert len(parsed.all("tr")) < 150
+
+
+def test_page__has_unique_ids_that_its_labels_name(parsed):
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    labels = [a["aria-labelledby"] for _, a in parsed.elements if "aria-labelledby" in a]
+    assert len(ids) == len(set(ids))
+    assert set(labels) <= set(ids)
+
+
+def test_page__survives_a_figure_that_cannot_be_drawn(report, monkeypatch):
+    def fail(result):
+        raise ValueError("no <ink>")
+
+    monkeypatch.setattr("wdyn.reports.figures.plot", fail)
+    parsed = Page(page(report))
+    assert "No figure: ValueError: no <ink>" in parsed.text
+    assert "planted" in parsed.text
+
+
+def test_page__of_the_same_run_has_the_same_bytes(report):
+    assert page(report) == page(report)
+
+
+def test_fragment__is_the_same_without_a_page_around_it(report):
+    source = fragment(report)
+    parsed = Page(source)
+    assert not {"html", "body", "head", "meta", "script"} & {tag for tag, _ in parsed.elements}
+    assert "wte.weight is wide." in parsed.text
+    assert report._repr_html_() == source
+
+
+def test_style__reaches_nothing_outside_the_report(parsed):
+    rules = re.sub(r"/\*.*?\*/|@media[^{]+\{", "", parsed.style, flags=re.S)
+    selectors = [s.strip() for rule in re.findall(r"([^{}]+)\{", rules) for s in rule.split(",")]
+    assert [s for s in selectors if not s.startswith((".wdyn", "body:has(> .wdyn)"))] == []
+
+
+def _luminance(colour):
+    digits = colour.lstrip("#")
+    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("ink", ["ink", "muted", "accent", "error", "warning", "info"])
+@pytest.mark.parametrize("ground", ["ground", "card"])
+def test_style__has_enough_contrast_to_read(parsed, scheme, ink, ground):
+    colours = {name: re.findall(rf"--{name}: (#\w+)", parsed.style)[scheme] for name in (ink, ground)}
+    darker, lighter = sorted(map(_luminance, colours.values()))
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5

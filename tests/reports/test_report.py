@@ -1,0 +1,66 @@
+"""Does a report say what its analyzers said, worst first?"""
+
+import pytest
+import xarray as xr
+
+from wdyn.analysis.machinery import Analyzer
+from wdyn.errors import UnknownName
+from wdyn.findings import Severity
+from wdyn.reports.report import analyze
+
+
+def test_report__gives_the_worst_finding_first(report):
+    assert [finding.code for finding in report.findings] == ["ONE002", "ONE003", "ONE001"]
+    assert isinstance(report.findings, tuple)
+    assert report.worst is Severity.ERROR
+
+
+def test_report__orders_equal_severities_by_code(run, one):
+    def check(result):
+        for finding in reversed(list(one.check(result))):
+            yield type(finding)(finding.code, Severity.INFO, finding.message)
+
+    found = analyze(run, [Analyzer("two", "ONE", "?", one.measure, check, one.codes)])
+    assert [finding.code for finding in found.findings] == ["ONE001", "ONE002", "ONE003"]
+
+
+def test_report__keeps_the_answer_of_an_analyzer_that_had_nothing_to_measure(report):
+    assert [answer.skipped for answer in report.answers] == ["", "no updates were recorded"]
+
+
+def test_report__has_no_worst_without_findings(run, one):
+    quiet = Analyzer("quiet", "ONE", "?", one.measure, lambda result: (), one.codes)
+    assert analyze(run, [quiet]).worst is None
+
+
+def test_analyze__selects_and_ignores(run, one):
+    assert [f.code for f in analyze(run, [one], select=["ONE001", "ONE003"]).findings] == ["ONE003", "ONE001"]
+    assert [f.code for f in analyze(run, [one], ignore=["ONE002"]).findings] == ["ONE003", "ONE001"]
+
+
+def test_analyze__refuses_a_code_that_nobody_gives(run, one):
+    with pytest.raises(UnknownName, match="ONX"):
+        analyze(run, [one], select=["ONX"])
+
+
+def test_analyze__takes_joined_runs(run, one):
+    from wdyn.reading.joining import join_runs
+
+    found = analyze(join_runs(sgd=run, adam=run), [one])
+    assert found.title == "sgd, adam"
+    assert "sgd: wte.weight is wide." in found.to_text()
+    page = found.to_html()
+    assert "sgd: wte.weight is wide." in page
+    assert page.count("<figure") == 2
+
+
+def test_analyze__survives_an_analyzer_that_breaks(run, one):
+    def broken(run: xr.DataTree) -> xr.Dataset:
+        raise ZeroDivisionError("by nothing")
+
+    bad = Analyzer("bad", "BAD", "Is it bad?", broken, lambda result: (), {})
+    with pytest.warns(RuntimeWarning, match="bad"):
+        found = analyze(run, [bad, one])
+    assert found.worst is Severity.ERROR
+    assert "by nothing" in found.to_text()
+    assert "by nothing" in found.to_html()

@@ -1,0 +1,65 @@
+"""Does the card tell what was recorded?"""
+
+import math
+
+import pytest
+import xarray as xr
+
+from wdyn.reading.joining import join_runs
+from wdyn.reports.summary import Summary, duration, facts, size, summaries, summarize
+
+
+def test_summarize__counts_what_was_recorded(run):
+    summary = summarize(run)
+    assert summary.title == "run.zarr"
+    assert (summary.model, summary.names, summary.steps) == ("GPT", 124, (0, 600))
+    assert summary.rows == {"weights": 61, "updates": 60}
+    assert (summary.snapshots, summary.attempts, summary.lost_snapshots) == (3, (-1, 300), 2)
+    assert summary.disk_bytes == 1500
+
+
+def test_summarize__counts_a_tied_weight_once(run):
+    per_layer = (8 + 8) + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8)
+    assert summarize(run).values == 100 * 8 + 16 * 8 + 12 * per_layer + 3
+
+
+def test_summarize__leaves_out_the_night_between_two_attempts(run):
+    assert summarize(run).seconds == 300 + 299
+
+
+def test_summarize__adds_up_what_recording_cost(run):
+    summary = summarize(run)
+    assert summary.capture_seconds == pytest.approx(6.1)
+    assert "1.02% of its time" in facts(summary)["Cost"]
+
+
+def test_summarize__says_unknown_when_there_were_no_clocks(run):
+    summary = summarize(xr.DataTree.from_dict({"/parameters": run["parameters"].to_dataset()}))
+    assert math.isnan(summary.seconds)
+    assert math.isnan(summary.capture_seconds)
+    assert summary.steps == ()
+    assert not {"Duration", "Cost", "On disk", "Lost"} & set(facts(summary))
+
+
+def test_facts__tell_what_was_lost_and_that_it_is_open():
+    told = facts(Summary(lost_rows=3, closed=False))
+    assert told["Lost"] == "3 rows, 0 snapshots could not be written"
+    assert "still open" in told["Attempts"]
+
+
+def test_summaries__give_one_card_for_each_joined_run(run):
+    sgd, adam = summaries(join_runs(sgd=run, adam=run))
+    assert (sgd.title, adam.title) == ("sgd", "adam")
+    assert (sgd.model, sgd.names, sgd.rows) == ("GPT", 124, {"weights": 61, "updates": 60})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.25, "0.25 s"), (42, "42 s"), (59.99, "60 s"), (200, "3 min 20 s"), (12_060, "3 h 21 min")]
+)
+def test_duration__reads_like_a_person_says_it(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (1500, "1.5 kB"), (14e6, "14 MB"), (3e12, "3 TB")])
+def test_size__reads_like_a_person_says_it(count, text):
+    assert size(count) == text

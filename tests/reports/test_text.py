@@ -1,0 +1,56 @@
+"""Does the terminal say it all, and nothing that acts on the terminal?"""
+
+import io
+
+from rich.console import Console
+
+from wdyn.reports.text import plain, render, verdict
+
+
+def test_plain__writes_each_finding_on_one_line(report):
+    lines = report.to_text().splitlines()
+    assert "WARNING  ONE003  wte.weight is wide." in lines
+    assert [line.strip() for line in lines if "narrow" in line] == ["→ Make it narrow."]
+    assert [line.strip() for line in lines if ">>> wdyn" in line] == [">>> wdyn.one(run).sel(parameter='wte.weight')"]
+
+
+def test_plain__says_what_was_not_answered_and_how_to_have_it(report):
+    text = report.to_text()
+    assert "not answered: no updates were recorded" in text
+    assert '→ wdyn.watch(..., what=("updates",))' in text
+
+
+def test_plain__shows_hostile_names_as_they_are(report, hostile):
+    text = report.to_text()
+    assert r"<img src=x onerror=alert(1)>[bold red]x[/]\u202eevil\x1b[31m`|*_" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_plain__leaves_no_space_at_the_end_of_a_line(report):
+    assert not [line for line in report.to_text().splitlines() if line != line.rstrip()]
+
+
+def test_render__lets_no_name_colour_a_terminal(report):
+    buffer = io.StringIO()
+    Console(file=buffer, width=300, force_terminal=True, color_system="standard").print(render(report))
+    assert r"[bold red]x[/]\u202eevil\x1b[31m" in buffer.getvalue()
+
+
+def test_render__fits_a_narrow_terminal(report):
+    buffer = io.StringIO()
+    Console(file=buffer, width=60).print(render(report))
+    assert max(map(len, buffer.getvalue().splitlines())) <= 60
+
+
+def test_verdict__counts_by_severity(report):
+    assert verdict(report.findings) == "1 error, 1 warning, 1 info"
+    assert verdict(report.findings[1:2] * 2) == "2 warnings"
+    assert verdict(report.findings[2:] * 2) == "2 info"
+    assert verdict(()) == "no findings"
+
+
+def test_plain__takes_what_is_laid_out_already():
+    from wdyn.reports.text import heading
+
+    assert plain(heading("a [b] c")) == "a [b] c\n"

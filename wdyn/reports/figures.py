@@ -1,0 +1,113 @@
+"""How does a figure travel inside a page?
+
+As an image in a data address: no script runs there, no name in it can become markup of the page, and the identifiers
+of two drawings never meet.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from wdyn import schema
+from wdyn.plots.dispatch import plot
+from wdyn.reports.escaping import visible
+
+SVG_LIMIT = 200_000
+"""Bytes beyond which points drawn one by one cost more than a picture of them."""
+
+_DPI = 160
+_CSS_PIXELS = 120
+"""In one inch, so that words of 10 points are as large as those around the figure."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, and what it says.
+
+    Attributes
+    ----------
+    address
+        The whole image as a ``data:`` address.
+    title
+        What it shows, in words.
+    width
+        How wide it wants to be, in CSS pixels.
+    """
+
+    address: str
+    title: str
+    width: int
+
+
+def pictures(result: xr.Dataset) -> tuple[Picture, ...]:
+    """Draw a result; of several joined runs each on its own."""
+    if schema.RUN not in result.dims:
+        return (picture(result),)
+    return tuple(picture(result.sel({schema.RUN: label})) for label in result[schema.RUN].values)
+
+
+def picture(result: xr.Dataset) -> Picture:
+    """Draw a result, small as SVG or dense as PNG."""
+    drawn = plot(result)
+    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure()
+    _make_visible(figure)
+    width = round(figure.get_figwidth() * _CSS_PIXELS)
+    return Picture(_address(figure), words(figure), width)
+
+
+def words(figure: Figure) -> str:
+    """Say what a figure shows, for those who do not see it: its titles, then its axes."""
+    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    labels = [label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel())]
+    said = [". ".join(_distinct(titles)), ", ".join(_distinct(labels))]
+    return " (axes: ".join(filter(None, said)) + (")" if said[1] and said[0] else "")
+
+
+def _make_visible(figure: Figure) -> None:
+    """Rid every word of characters that hide or turn text around."""
+    for text in figure.findobj(Text):
+        text.set_text(_lines(text.get_text()))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        # Written anew each time it is drawn, so that changing the words themselves would not last.
+        if labels != (shown := [_lines(label) for label in labels]):
+            axis.set_ticks(axis.get_ticklocs(), shown)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    return [" ".join(text.replace(r"\$", "$").split()) for text in dict.fromkeys(texts) if text.strip()]
+
+
+def _address(figure: Figure) -> str:
+    # A fixed salt and no date: the same run gives the same bytes.
+    with rc_context({"svg.hashsalt": "wdyn"}):
+        svg = _draw(figure, "svg", metadata={"Date": None})
+    if len(svg) <= SVG_LIMIT:
+        return _encode("image/svg+xml", svg)
+    return _encode("image/png", _draw(figure, "png", dpi=_DPI))
+
+
+def _draw(figure: Figure, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is boxes in a figure, and whole in the tables below it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format=kind, facecolor="white", **options)
+    return buffer.getvalue()
+
+
+def _encode(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,64 @@
+"""How does a report read in a pull request or a log book?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from wdyn.findings import Finding
+from wdyn.reports.escaping import code_block, markdown
+from wdyn.reports.outline import Block
+from wdyn.reports.summary import Summary, facts
+from wdyn.reports.text import verdict
+
+if TYPE_CHECKING:
+    from wdyn.analysis.machinery import Answer
+    from wdyn.reports.report import Report
+
+
+def render(report: Report) -> str:
+    """Write a report as Markdown."""
+    paragraphs = [
+        f"# {markdown(report.title)}",
+        f"**{verdict(report.findings).capitalize()}**",
+        *(paragraph for finding in report.findings for paragraph in _finding(finding)),
+        *(paragraph for run in report.runs for paragraph in _run(run)),
+        "## Questions",
+        _table(("Question", "Findings"), (_outcome(answer) for answer in report.answers)),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    yield f"## {finding.severity} {markdown(finding.code)}"
+    yield markdown(finding.message)
+    if finding.advice:
+        yield f"**What to do:** {markdown(finding.advice)}"
+    if finding.reproduce:
+        yield code_block(finding.reproduce)
+
+
+def _run(run: Summary) -> Iterator[str]:
+    yield f"## The run {markdown(run.title)}"
+    yield _table(("", ""), facts(run).items())
+    yield from _model(run.blocks)
+
+
+def _model(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        yield f"### {markdown(block.title)}"
+        yield _table(
+            ("Role", "Module", "Tensors", "Notes"),
+            ((member.role, member.name, member.tensors, member.notes) for member in block.members),
+        )
+
+
+def _outcome(answer: Answer) -> tuple[str, str]:
+    if answer.skipped:
+        return answer.analyzer.question, f"not answered: {answer.skipped} {answer.remedy}".rstrip()
+    return answer.analyzer.question, verdict(answer.findings)
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [columns, ("---",) * len(columns), *(tuple(map(markdown, row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

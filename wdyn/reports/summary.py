@@ -1,0 +1,205 @@
+"""What was recorded, and what did recording cost?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from wdyn import schema
+from wdyn.reading.joining import split_runs
+from wdyn.reports.outline import Block, outline
+from wdyn.store.reader import PATH
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The card of a run.
+
+    Attributes
+    ----------
+    source
+        Where it lies; "" when it was never on disk.
+    label
+        What it is called among joined runs; "" when it is alone.
+    model
+        Class name of the model.
+    names, values
+        Count of parameters by name, and of distinct elements (a tied weight counts once).
+    steps
+        First and last recorded step; empty when nothing was.
+    rows
+        Rows of statistics by quantity.
+    snapshots
+        Steps with exact weights.
+    attempts
+        For each time that recording began, the step it continued from; -1 at the start.
+    closed
+        Whether it ended in order; false also while it goes on.
+    seconds
+        Time from the first row to the last, summed over attempts; NaN when unknown.
+    capture_seconds
+        How long the training waited for recording; NaN when unknown.
+    disk_bytes
+        Size of its files; -1 when unknown.
+    lost_rows, lost_snapshots
+        What could not be written.
+    blocks
+        What the model is made of.
+    """
+
+    source: str = ""
+    label: str = ""
+    model: str = ""
+    names: int = 0
+    values: int = 0
+    steps: tuple[int, ...] = ()
+    rows: dict[str, int] = field(default_factory=dict)
+    snapshots: int = 0
+    attempts: tuple[int, ...] = (-1,)
+    closed: bool = True
+    seconds: float = float("nan")
+    capture_seconds: float = float("nan")
+    disk_bytes: int = -1
+    lost_rows: int = 0
+    lost_snapshots: int = 0
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What to call it: its label, else the name of its folder, else of its model."""
+        return self.label or Path(self.source).name or self.model or "run"
+
+
+def summaries(run: xr.DataTree) -> tuple[Summary, ...]:
+    """Count what a run holds, or each of several that were joined."""
+    if schema.RUN not in run[schema.PARAMETERS].dims:
+        return (summarize(run),)
+    return tuple(replace(summarize(one), label=label) for label, one in split_runs(run).items())
+
+
+def summarize(run: xr.DataTree) -> Summary:
+    """Count what one run holds."""
+    about = run.attrs.get(schema.ATTRIBUTES, {})
+    lost = about.get("lost", {})
+    source = str(run.attrs.get(PATH, ""))
+    parameters = run[schema.PARAMETERS].to_dataset()
+    steps = _steps(run)
+    return Summary(
+        source=source,
+        model=str(about.get("model", "")),
+        names=parameters.sizes[schema.PARAMETER],
+        values=_values(parameters),
+        steps=(steps[0], steps[-1]) if steps else (),
+        rows={name: node.sizes.get(schema.STEP, 0) for name, node in _children(run, schema.STATISTICS).items()},
+        snapshots=len(_snapshots(run)),
+        attempts=tuple(int(one["resumed_from_step"]) for one in about.get("attempts", ())) or (-1,),
+        closed=bool(about.get("closed", True)),
+        seconds=_seconds(run),
+        capture_seconds=_capture_seconds(run),
+        disk_bytes=disk_bytes(source),
+        lost_rows=int(lost.get("rows", 0)),
+        lost_snapshots=int(lost.get("snapshots", 0)),
+        blocks=outline(parameters),
+    )
+
+
+def disk_bytes(source: str) -> int:
+    """Size of all files below a folder; -1 when there is none."""
+    if not source or not Path(source).is_dir():
+        return -1
+    return sum(file.stat().st_size for file in Path(source).rglob("*") if file.is_file())
+
+
+def facts(summary: Summary) -> dict[str, str]:
+    """Say the card in words, one line each; what is unknown is left out."""
+    lines = {
+        "Model": f"{summary.model or 'unnamed'}, {summary.names} parameters, {summary.values:,} values",
+        "Steps": "–".join(map(str, dict.fromkeys(summary.steps))) or "none recorded",
+        "Rows": ", ".join(f"{count} of {name}" for name, count in summary.rows.items()) or "none",
+        "Snapshots": str(summary.snapshots),
+        "Attempts": _attempts(summary),
+    }
+    if not np.isnan(summary.seconds):
+        lines["Duration"] = duration(summary.seconds)
+    if not np.isnan(summary.capture_seconds):
+        lines["Cost"] = _cost(summary)
+    if summary.disk_bytes >= 0:
+        lines["On disk"] = size(summary.disk_bytes)
+    if summary.lost_rows or summary.lost_snapshots:
+        lines["Lost"] = f"{summary.lost_rows} rows, {summary.lost_snapshots} snapshots could not be written"
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: ``3 h 20 min``, ``42 s``."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for people: ``14 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _attempts(summary: Summary) -> str:
+    began = [f"from step {step}" if step >= 0 else "from the start" for step in summary.attempts]
+    ended = "" if summary.closed else "; still open, or ended without closing"
+    return f"{len(began)}: {', '.join(began)}{ended}" if len(began) > 1 else f"1{ended}"
+
+
+def _cost(summary: Summary) -> str:
+    waited = f"training waited {duration(summary.capture_seconds)} for recording"
+    share = summary.capture_seconds / summary.seconds if summary.seconds > 0 else float("nan")
+    return waited if np.isnan(share) else f"{waited}, {share:.2%} of its time"
+
+
+def _children(run: xr.DataTree, group: str) -> dict[str, xr.DataTree]:
+    return {str(name): node for name, node in run[group].children.items()} if group in run.children else {}
+
+
+def _values(parameters: xr.Dataset) -> int:
+    names = parameters[schema.PARAMETER].values
+    own = [tied in ("", name) for name, tied in zip(names, parameters["tied_to"].values, strict=True)]
+    return int(parameters["numel"].values[own].sum())
+
+
+def _snapshots(run: xr.DataTree) -> set[int]:
+    return set().union(*(_recorded(node) for node in _children(run, schema.WEIGHTS).values()))
+
+
+def _steps(run: xr.DataTree) -> list[int]:
+    return sorted(set().union(*(_recorded(node) for node in run.subtree)))
+
+
+def _recorded(node: xr.DataTree) -> list[int]:
+    steps: list[int] = node.coords[schema.STEP].values.tolist() if schema.STEP in node.coords else []
+    return steps
+
+
+def _scalar(run: xr.DataTree, name: str) -> xr.DataArray:
+    scalars = run[schema.SCALARS].to_dataset() if schema.SCALARS in run.children else xr.Dataset()
+    return scalars.get(name, xr.DataArray(np.array([]), dims=schema.STEP))
+
+
+def _seconds(run: xr.DataTree) -> float:
+    clock = _scalar(run, "wall_time").dropna(schema.STEP, how="all")
+    if not clock.size:
+        return float("nan")
+    attempts = clock.coords.get(schema.ATTEMPT, xr.zeros_like(clock))
+    # Between two attempts nobody trained: that time does not count.
+    return float(sum(np.ptp(clock.values[attempts.values == number]) for number in np.unique(attempts.values)))
+
+
+def _capture_seconds(run: xr.DataTree) -> float:
+    # Rows that captured nothing have no capture time: NaN there means none was spent.
+    return float(_scalar(run, "capture_seconds").sum(min_count=1))

@@ -1,0 +1,131 @@
+"""How does a report read in a terminal?
+
+Every word goes through `Text`, never through rich's markup: a parameter called ``[red]`` stays one.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from wdyn.findings import Finding, Severity
+from wdyn.reports.escaping import visible
+from wdyn.reports.outline import Block
+from wdyn.reports.summary import Summary, facts
+
+if TYPE_CHECKING:
+    from wdyn.analysis.machinery import Answer
+    from wdyn.reports.report import Report
+
+STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "cyan"}
+
+_ENDLESS = 100_000
+"""A width that no line reaches: what is piped into another program is not to be broken."""
+
+
+def render(report: Report) -> RenderableType:
+    """Lay a whole report out for a terminal."""
+    return Group(
+        *(part for run in report.runs for part in (heading(run.title), card(facts(run)))),
+        heading(f"Findings: {verdict(report.findings)}" if report.findings else "No findings"),
+        *([findings(report.findings)] if report.findings else []),
+        heading("Questions"),
+        questions(report.answers),
+    )
+
+
+def plain(content: RenderableType) -> str:
+    """Write it without colours, and without breaking lines."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=_ENDLESS, color_system=None, force_terminal=False, legacy_windows=False).print(content)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()).strip("\n") + "\n"
+
+
+def verdict(found: Iterable[Finding]) -> str:
+    """Count findings by severity: ``1 error, 2 warnings, 6 info``, or ``no findings``."""
+    counts = Counter(finding.severity for finding in found)
+    words = [f"{counts[severity]} {_plural(severity, counts[severity])}" for severity in sorted(counts, reverse=True)]
+    return ", ".join(words) or "no findings"
+
+
+def _plural(severity: Severity, count: int) -> str:
+    return f"{severity.name.lower()}{'s' if count > 1 and severity > Severity.INFO else ''}"
+
+
+def heading(words: str) -> RenderableType:
+    """Write a heading with a line of space around it."""
+    return Padding(Text(visible(words), style="bold"), (1, 0, 0, 0))
+
+
+def card(lines: dict[str, str]) -> RenderableType:
+    """Write facts as two columns."""
+    grid = _grid(2)
+    for name, value in lines.items():
+        grid.add_row(Text(visible(name), style="dim"), Text(visible(value)))
+    return grid
+
+
+def findings(found: Iterable[Finding]) -> RenderableType:
+    """Write each finding with what to do about it."""
+    listed = list(found)
+    if not listed:
+        return Text("No findings.")
+    grid = _grid(3)
+    for finding in listed:
+        grid.add_row(
+            Text(str(finding.severity), style=STYLES[finding.severity]),
+            Text(visible(finding.code)),
+            Text(visible(finding.message)),
+        )
+        if finding.advice:
+            grid.add_row("", "", Text(f"→ {visible(finding.advice)}"))
+        if finding.reproduce:
+            grid.add_row("", "", Text(f">>> {visible(finding.reproduce)}", style="dim"))
+    return grid
+
+
+def questions(answers: Iterable[Answer]) -> RenderableType:
+    """Write each question and what became of it."""
+    grid = _grid(2)
+    for answer in answers:
+        outcome = f"not answered: {answer.skipped}" if answer.skipped else verdict(answer.findings)
+        grid.add_row(Text(visible(answer.analyzer.question)), Text(visible(outcome)))
+        if answer.remedy:
+            grid.add_row("", Text(f"→ {visible(answer.remedy)}", style="dim"))
+    return grid
+
+
+def model(blocks: Iterable[Block]) -> RenderableType:
+    """Write what a model is made of, each block once."""
+    parts: list[RenderableType] = []
+    for block in blocks:
+        grid = _grid(4)
+        for member in block.members:
+            notes = f"→ {member.notes}" if member.notes else ""
+            words = (member.role, member.name, member.tensors, notes)
+            grid.add_row(*(Text(visible(word)) for word in words))
+        parts += [Padding(Text(visible(_title(block)), style="bold"), (1, 0, 0, 0)), grid]
+    return Group(*parts)
+
+
+def describe(summary: Summary) -> RenderableType:
+    """Write the card of a run and its model."""
+    return Group(heading(summary.title), card(facts(summary)), model(summary.blocks))
+
+
+def _title(block: Block) -> str:
+    return f"{block.title} ({block.count} ×)" if block.count > 1 else block.title
+
+
+def _grid(columns: int) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(columns):
+        grid.add_column(overflow="fold")
+    return grid
