@@ -1,0 +1,1 @@
+"""How are saved models read, written and imported?"""
