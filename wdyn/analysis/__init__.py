@@ -1,0 +1,1 @@
+"""What do the recorded weights say? One question a file; numpy, scipy and xarray only."""

@@ -1,0 +1,65 @@
+"""Which embeddings carry the first values of the output head that they are tied to, instead of their own?"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from wdyn import schema
+from wdyn.analysis.fans import RESIDUAL
+from wdyn.schema import Kind, Role
+
+EMBEDDINGS = (Role.EMBEDDING, Role.POS_EMBEDDING, Role.TYPE_EMBEDDING)
+NOT_LINEAR = (*EMBEDDINGS, Role.UNEMBEDDING, Role.NORM, Role.CONV, Role.SSM, Role.PATCH_EMBEDDING, Role.OTHER)
+"""Roles whose initialization does not tell how the model treats its linear layers."""
+
+
+def replaced(result: xr.Dataset) -> list[str]:
+    """Name the embeddings that carry the values of the head they are tied to, where their own would differ."""
+    linear = _usual_rule(result)
+    names = []
+    for name in names_where(result, np.isin(result["role"].values, EMBEDDINGS)):
+        sharing = partners(result, name)
+        one = result.sel({schema.PARAMETER: name})
+        heads = [other for other in sharing if result["role"].sel({schema.PARAMETER: other}).item() == Role.UNEMBEDDING]
+        if heads and linear and linear in _rules(one) and not _embeddings_follow(result, linear):
+            names.append(name)
+    return names
+
+
+def _embeddings_follow(result: xr.Dataset, linear: str) -> bool:
+    """Whether embeddings with values of their own got the linear layers' rule, so that a tie changes nothing."""
+    own = own_embeddings(result)
+    return any(linear in _rules(result.sel({schema.PARAMETER: name})) for name in own)
+
+
+def own_embeddings(result: xr.Dataset) -> list[str]:
+    """Name the embeddings that share their weight with nothing, and so kept their own first values."""
+    kinds = np.isin(result["role"].values, EMBEDDINGS) & (result["std"].values > 0)
+    return [name for name in names_where(result, kinds) if len(partners(result, name)) == 1]
+
+
+def _usual_rule(result: xr.Dataset) -> str:
+    """Name the rule of most linear layers that do not add to the residual stream; "" where none is known."""
+    linear = (result["kind"].values == Kind.WEIGHT) & ~np.isin(result["role"].values, [*NOT_LINEAR, *RESIDUAL])
+    rules = Counter(rule for rule in result["rule"].values[linear & (result["std"].values > 0)].tolist() if rule)
+    return rules.most_common(1)[0][0] if rules else ""
+
+
+def _rules(one: xr.Dataset) -> set[str]:
+    return {one["rule"].item(), *one["also"].item().split("; ")}
+
+
+def partners(result: xr.Dataset, name: str) -> list[str]:
+    """Name all that share one weight with `name`, itself included."""
+    tied = result["tied_to"].to_series()
+    root = tied[name] or name
+    return [str(other) for other, to in tied.items() if root in (other, to)]
+
+
+def names_where(result: xr.Dataset, where: npt.NDArray[np.bool_]) -> list[str]:
+    """Name the parameters at which a mask is true."""
+    return [str(name) for name in result[schema.PARAMETER].values[where]]

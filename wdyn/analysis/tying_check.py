@@ -1,0 +1,120 @@
+"""Which ties, and which of the ties that are none, deserve a word?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from wdyn import schema
+from wdyn.analysis.evidence import sel_line
+from wdyn.findings import Finding, Severity
+from wdyn.naming import examples
+
+CODES = {
+    "TIE001": "Two names that shared one weight no longer do.",
+    "TIE002": "Two names came to share one weight while training.",
+    "TIE003": "Two names hold equal values in separate memory, which is no tie.",
+    "TIE004": "Two names shared one weight throughout.",
+}
+
+_PAIR = "pair"
+
+
+def check(result: xr.Dataset) -> Iterator[Finding]:
+    """Judge what `tied_weights` measured."""
+    broke, appeared = result["broke_at"].notnull().values, result["appeared_at"].notnull().values
+    for at in np.flatnonzero(broke):
+        yield _broken(result, int(at))
+    for at in np.flatnonzero(appeared & ~broke):
+        yield _appeared(result, int(at))
+    yield from _held(result, (_last(result["shared"]) == 1) & ~broke & ~appeared)
+    yield from _only_equal(result)
+
+
+def _broken(result: xr.Dataset, at: int) -> Finding:
+    one = result.isel({_PAIR: at})
+    name, partner, step = one["name"].item(), one["partner"].item(), int(one["broke_at"])
+    after = one["equal"].sel({schema.STEP: slice(step, None)})
+    parted = after[schema.STEP].values[after.values == 0]
+    values = f"; their values differ from step {parted[0]}" if parted.size else ""
+    again = _last(one["shared"].expand_dims(_PAIR))[0] == 1
+    return _finding(
+        result,
+        [at],
+        "TIE001",
+        Severity.ERROR,
+        f"{name} and {partner} no longer share one weight from step {step} on{values}"
+        + ("; later they share one again" if again else ""),
+        "Something replaced one of them: load_state_dict(assign=True), to_empty(), a cast, a new Parameter. Tie them "
+        "again (head.weight = embedding.weight), and make the optimizer anew.",
+    )
+
+
+def _appeared(result: xr.Dataset, at: int) -> Finding:
+    one = result.isel({_PAIR: at})
+    return _finding(
+        result,
+        [at],
+        "TIE002",
+        Severity.WARNING,
+        f"{one['name'].item()} and {one['partner'].item()} share one weight from step {int(one['appeared_at'])} on, "
+        "and did not before",
+        "If that was meant, tie them before the optimizer is made: it may still hold the weight that was given up.",
+    )
+
+
+def _held(result: xr.Dataset, held: npt.NDArray[np.bool_]) -> Iterator[Finding]:
+    at = np.flatnonzero(held)
+    if not at.size:
+        return
+    pairs = [str(pair) for pair in result[_PAIR].values[at]]
+    rows = int(result["shared"].isel({_PAIR: at}).notnull().all(_PAIR).sum())
+    yield _finding(
+        result,
+        at.tolist(),
+        "TIE004",
+        Severity.INFO,
+        f"{examples(pairs)}: one weight under two names at {'the' if rows == 1 else f'all {rows}'} recorded "
+        f"step{'' if rows == 1 else 's'}",
+        "",
+    )
+
+
+def _only_equal(result: xr.Dataset) -> Iterator[Finding]:
+    apart = (result["shared"] == 0).any(schema.STEP) | result["shared"].isnull().all(schema.STEP) & ~result["declared"]
+    alike = ((result["equal"] == 1) & (result["shared"] != 1)).any(schema.STEP)
+    untied = result["broke_at"].isnull() & result["appeared_at"].isnull()
+    at = np.flatnonzero((apart & alike & untied).values)
+    if not at.size:
+        return
+    pairs = [str(pair) for pair in result[_PAIR].values[at]]
+    equal = result["equal"].isel({_PAIR: int(at[0])})
+    steps = equal[schema.STEP].values[equal.values == 1]
+    yield _finding(
+        result,
+        at.tolist(),
+        "TIE003",
+        Severity.INFO,
+        f"{examples(pairs)}: equal values at {_when(steps, equal)}, but in separate memory, which is no tie",
+        "A copy, or layers initialized from one another. If a tie was meant, assign the same Parameter to both.",
+    )
+
+
+def _when(steps: npt.NDArray[np.int64], equal: xr.DataArray) -> str:
+    compared = int(equal.notnull().sum())
+    return f"all {compared} compared steps" if 1 < compared == steps.size else f"step {steps[0]}"
+
+
+def _last(shared: xr.DataArray) -> npt.NDArray[np.float64]:
+    """Give what was recorded last of each pair; NaN where nothing was."""
+    columns = shared.transpose(_PAIR, schema.STEP).values
+    return np.array([column[~np.isnan(column)][-1] if (~np.isnan(column)).any() else np.nan for column in columns])
+
+
+def _finding(result: xr.Dataset, at: list[int], code: str, severity: Severity, message: str, advice: str) -> Finding:
+    evidence = result.isel({_PAIR: at})
+    labels = [str(pair) for pair in evidence[_PAIR].values]
+    return Finding(code, severity, message, evidence, advice, sel_line("wdyn.tied_weights(run)", pair=labels))

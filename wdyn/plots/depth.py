@@ -1,0 +1,159 @@
+"""Do the layers widen alike? std over time by role, and growth at the end by role and layer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from wdyn import schema
+from wdyn.analysis.profiles import without_fused
+from wdyn.plots.canvas import axes_title, figure_of, new_figure, plain, say, style, title
+from wdyn.plots.palette import depth_map, depth_scale, layer_colours
+
+_COLUMNS = 3
+_ANNOTATED = 12  # layers up to which the numbers fit in the cells
+
+
+def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
+    """Draw std over step for each role, a line a layer, above a map of growth by role and layer.
+
+    With `ax` the map alone. Where several towers were measured, each role of each tower stands apart.
+    """
+    shown = _flat(result)
+    growth = _last_growth(shown)
+    words = answer(growth.where(shown["trainable"]))
+    with style():
+        if ax is not None:
+            _growth_map(ax, growth)
+            axes_title(ax, words)
+            return figure_of(ax)
+        rows = math.ceil(shown.sizes["role"] / _COLUMNS)
+        low = 0.9 + 0.3 * max(1, growth.sizes["role"])
+        figure = new_figure(0.8 + 1.75 * rows + low)
+        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.75 * rows, low]))
+        _small_multiples(upper, shown, rows)
+        _growth_map(lower.subplots(), growth)
+        title(figure, words)
+        return figure
+
+
+def answer(growth: xr.DataArray) -> str:
+    """Say in words how growth (role, layer) differs between layers."""
+    if growth.size == 0 or not growth.notnull().any():
+        return "No trainable layer has a first spread to grow from"
+    if bool((growth.fillna(1) == 1).all()):
+        return "No layer has widened or narrowed"
+    spread = growth.max(schema.LAYER) / growth.min(schema.LAYER)
+    role = str(spread.fillna(0).idxmax("role").item())
+    one = growth.sel(role=role).dropna(schema.LAYER)
+    high, low = int(one.idxmax()), int(one.idxmin())
+    verb = "widen" if float(growth.median()) >= 1 else "narrow"
+    if float(spread.max()) < 1.05:
+        return f"Layers {verb} alike: std went ×{float(growth.median()):.2f}"
+    return (
+        f"Layers {verb} unequally, most in {role}: ×{float(one.max()):.2f} in layer {high}, "
+        f"×{float(one.min()):.2f} in layer {low}"
+    )
+
+
+def _flat(result: xr.Dataset) -> xr.Dataset:
+    """Make towers part of the role's name; leave out norms, and fused weights whose parts are there."""
+    result = without_fused(result)
+    roles = result["role"].values
+    if (roles != schema.Role.NORM).any():  # norms start without spread, and would fill a row of their own
+        result = result.isel(role=roles != schema.Role.NORM)
+    result = result[["std", "growth", "trainable"]]
+    if "stack" not in result.dims:
+        return result
+    flat = result.stack(both=("stack", "role"), create_index=False)
+    names = [f"{stack} {role}" for stack, role in zip(flat["stack"].values, flat["role"].values, strict=True)]
+    flat = flat.drop_vars(["stack", "role"]).rename(both="role").assign_coords(role=names)
+    return flat.dropna("role", how="all", subset=["std"]).transpose(schema.STEP, "role", schema.LAYER)
+
+
+def _last_growth(shown: xr.Dataset) -> xr.DataArray:
+    """Give growth (role, layer) at the last step at which each role was recorded."""
+    rows = []
+    for role in shown["role"].values:
+        known = shown["growth"].sel(role=role).dropna(schema.STEP, how="all")
+        if known.sizes[schema.STEP]:
+            rows.append(known.isel({schema.STEP: -1}).drop_vars(schema.STEP))
+    if rows:
+        return xr.concat(rows, "role", coords="different", compat="equals")
+    return shown["growth"].isel({schema.STEP: 0, "role": slice(0)}, drop=True)
+
+
+def _small_multiples(figure: SubFigure, shown: xr.Dataset, rows: int) -> None:
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True)
+    colours = layer_colours(shown[schema.LAYER].values.tolist())
+    roles = shown["role"].values.tolist()
+    for number, ax in enumerate(axes.flat):
+        if number >= len(roles):
+            ax.set_axis_off()
+            continue
+        for layer, colour in colours.items():
+            # Steps at which this role was not recorded would tear the line.
+            line = shown["std"].sel({"role": roles[number], schema.LAYER: layer}).dropna(schema.STEP)
+            marker = "." if line.size < 12 else ""
+            ax.plot(line[schema.STEP], line, color=colour, linewidth=1.1, marker=marker, markersize=4)
+        ax.set_title(plain(roles[number]), loc="left", pad=5)
+        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(3))
+        if number + _COLUMNS >= len(roles):
+            ax.set_xlabel("step")
+            ax.tick_params(labelbottom=True)
+        if number % _COLUMNS == 0:
+            ax.set_ylabel("std")
+    _layer_bar(figure, axes, shown)
+
+
+def _layer_bar(figure: SubFigure, axes: np.ndarray, shown: xr.Dataset) -> None:
+    layers = shown[schema.LAYER].values.tolist()
+    scale = ScalarMappable(depth_scale(layers), depth_map())
+    bar = figure.colorbar(scale, ax=axes.ravel().tolist(), aspect=30, pad=0.01)
+    bar.set_label("layer")
+    bar.locator = MaxNLocator(5, integer=True)
+    bar.update_ticks()
+
+
+def _growth_map(ax: Axes, growth: xr.DataArray) -> None:
+    if not growth.notnull().any():
+        say(ax, "No first spread to grow from: see the absolute change above.")
+        return
+    values = growth.transpose("role", schema.LAYER).values
+    reach = max(0.01, float(np.nanmax(np.abs(np.log2(np.where(values > 0, values, np.nan))))))
+    few = growth.sizes[schema.LAYER] <= _ANNOTATED
+    sns.heatmap(
+        np.log2(np.where(values > 0, values, np.nan)),
+        ax=ax,
+        norm=TwoSlopeNorm(0, -reach, reach),
+        cmap="PuOr_r",
+        annot=values if few else False,
+        fmt=".2f",
+        annot_kws={"size": 8},
+        cbar_kws={"label": "growth of std", "pad": 0.01},
+        xticklabels=1 if few else 8,
+        yticklabels=[plain(str(role)) for role in growth["role"].values],
+        linewidths=0.5 if few else 0,
+    )
+    ax.set_xlabel("layer")
+    _layer_ticks(ax, growth[schema.LAYER].values.tolist())
+    ax.tick_params(axis="y", rotation=0, length=0)
+    bar = ax.collections[0].colorbar
+    assert bar is not None
+    ticks = np.linspace(-reach, reach, 5)
+    bar.set_ticks(ticks.tolist(), labels=[f"×{2**tick:.2f}" for tick in ticks])
+
+
+def _layer_ticks(ax: Axes, layers: list[int]) -> None:
+    every = max(1, math.ceil(len(layers) / _ANNOTATED))
+    at = list(range(0, len(layers), every))
+    ax.set_xticks([position + 0.5 for position in at], [str(layers[position]) for position in at], rotation=0)
