@@ -1,0 +1,44 @@
+# Each command sets up what it needs: a virtual environment with the versions of constraints.txt, made once.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# One thread a worker: the tests' arrays are small, and two workers share the cores.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: help demo test test-long lint types format clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## train a small GPT, watched, and write its report to wdyn-demo/ (or DEMO=directory)
+	$(BIN)/wdyn demo $(DEMO)
+
+test: $(READY)  ## run the tests
+	$(TEST)
+
+test-long: $(READY)  ## run the tests that take minutes
+	$(TEST) -m long
+
+lint: $(READY)  ## check style and layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## check types
+	$(BIN)/mypy
+
+format: $(READY)  ## lay the code out and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment, caches and builds
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
