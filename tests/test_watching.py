@@ -76,7 +76,9 @@ def loss_of(model: nn.Module, step: int) -> torch.Tensor:
     return nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, *, each: Callable[[int], None] | None = None) -> None:
+def train(
+    model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, *, each: Callable[[int], None] | None = None
+) -> None:
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         loss_of(model, step).backward()
@@ -151,7 +153,9 @@ def test_watch__statistics_equal_float64_numpy_at_each_step(model: Tiny, place: 
         pytest.param(lambda p: torch.optim.Adafactor(p, lr=1e-2), id="adafactor"),
     ],
 )
-def test_watch__updates_are_the_true_change(make: Callable[..., torch.optim.Optimizer], model: Tiny, place: Path) -> None:
+def test_watch__updates_are_the_true_change(
+    make: Callable[..., torch.optim.Optimizer], model: Tiny, place: Path
+) -> None:
     optimizer = make(model.parameters())
     with wdyn.watch(model, optimizer, to=place, every=1, snapshots=1):
         train(model, optimizer, 3)
@@ -208,7 +212,9 @@ def test_watch__select_takes_a_function_of_the_address(model: Tiny, place: Path)
 
 
 def test_watch__learning_rate_of_a_row_is_the_one_that_led_to_it(model: Tiny, place: Path) -> None:
-    optimizer = torch.optim.SGD([{"params": model.tok.parameters()}, {"params": model.blocks.parameters(), "lr": 5.0}], lr=1.0)
+    optimizer = torch.optim.SGD(
+        [{"params": model.tok.parameters()}, {"params": model.blocks.parameters(), "lr": 5.0}], lr=1.0
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     used = []
     with wdyn.watch(model, optimizer, to=place, every=10):
@@ -252,7 +258,11 @@ def test_log__names_that_wdyn_uses_itself_do_not_collide(model: Tiny, place: Pat
     with wdyn.watch(model, to=place) as w:
         w.log(lr=3.0, step=4.0, **{"../../evil": 1.0, "zarr.json": 2.0, "<script>": 5.0, "K": 6.0, "k": 7.0})
     scalars = wdyn.open_run(place)["scalars"].to_dataset()
-    by_name = {array.attrs.get("long_name", name): float(array[0]) for name, array in scalars.data_vars.items() if array.ndim == 1}
+    by_name = {
+        array.attrs.get("long_name", name): float(array[0])
+        for name, array in scalars.data_vars.items()
+        if array.ndim == 1
+    }
     expected = {"lr": 3, "step": 4, "../../evil": 1, "zarr.json": 2, "<script>": 5, "K": 6, "k": 7}
     assert {name: by_name[name] for name in expected} == expected
     assert not list(place.parent.parent.glob("evil*"))
@@ -545,7 +555,9 @@ def test_watch__odd_parameters_are_recorded_exactly(tensor: torch.Tensor, place:
     assert row["nonfinite"] == (~tensor.to(torch.complex128).isfinite()).sum()
 
 
-def test_watch__a_dtype_that_cannot_be_kept_is_told_and_training_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch__a_dtype_that_cannot_be_kept_is_told_and_training_goes_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(wdyn.store.dtypes.STORED_TYPES, "int8")
     model = nn.Linear(2, 2)
     model.register_buffer("codes", torch.zeros(3, dtype=torch.int8))
@@ -596,7 +608,9 @@ def test_watch__refuses_a_model_without_parameters(place: Path) -> None:
 
 
 def test_watch__refuses_a_pattern_that_matches_nothing(model: Tiny, place: Path) -> None:
-    with pytest.raises(InvalidArgument, match=r"'blocks\.0\.attn\.qvk\.weight' matches no.*blocks\.0\.attn\.qkv\.weight"):
+    with pytest.raises(
+        InvalidArgument, match=r"'blocks\.0\.attn\.qvk\.weight' matches no.*blocks\.0\.attn\.qkv\.weight"
+    ):
         wdyn.watch(model, to=place, select="blocks.0.attn.qvk.weight")
 
 
@@ -625,7 +639,10 @@ def test_watch__refuses_lazy_and_meta_parameters(place: Path) -> None:
 
 
 def test_watch__a_place_that_cannot_be_written_is_told_before_training(model: Tiny) -> None:
-    with pytest.raises(CannotRecord, match=r"Cannot record into /proc/run\.zarr"), wdyn.watch(model, to="/proc/run.zarr"):
+    with (
+        pytest.raises(CannotRecord, match=r"Cannot record into /proc/run\.zarr"),
+        wdyn.watch(model, to="/proc/run.zarr"),
+    ):
         pytest.fail("the block must not be entered")
 
 
@@ -822,7 +839,10 @@ def test_default_snapshots__stay_within_the_disk_limit(place: Path) -> None:
 
 
 def test_default_snapshots__that_do_not_fit_at_all_are_told(place: Path) -> None:
-    with pytest.warns(WdynWarning, match="No snapshots are kept: one takes"), wdyn.watch(nn.Linear(9, 9), to=place, disk_limit=10):
+    with (
+        pytest.warns(WdynWarning, match="No snapshots are kept: one takes"),
+        wdyn.watch(nn.Linear(9, 9), to=place, disk_limit=10),
+    ):
         pass
     run = wdyn.open_run(place)
     assert steps_of(run, "statistics/weights") == [0]
@@ -847,10 +867,14 @@ def test_watch__a_forked_child_touches_nothing(model: Tiny, place: Path) -> None
     assert steps_of(wdyn.open_run(place), "statistics/weights") == [0, 1, 2]
 
 
-def test_watch__off_cadence_steps_read_nothing_of_the_model(model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch__off_cadence_steps_read_nothing_of_the_model(
+    model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with wdyn.watch(model, to=place, every=1000, snapshots=wdyn.at(0)) as w:
         for name in ("look", "prepare", "see_gradients", "statistics_rows", "snapshot"):
-            monkeypatch.setattr(f"wdyn.capture.recorder.Recorder.{name}", lambda *_, **__: pytest.fail("read the model"))
+            monkeypatch.setattr(
+                f"wdyn.capture.recorder.Recorder.{name}", lambda *_, **__: pytest.fail("read the model")
+            )
         for _ in range(50):
             w.step()
         monkeypatch.undo()
@@ -859,7 +883,9 @@ def test_watch__off_cadence_steps_read_nothing_of_the_model(model: Tiny, place: 
 @pytest.fixture
 def gpt2() -> Iterator[nn.Module]:
     transformers = pytest.importorskip("transformers")
-    config = transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=64, n_positions=16, bos_token_id=0, eos_token_id=0)
+    config = transformers.GPT2Config(
+        n_embd=16, n_layer=2, n_head=2, vocab_size=64, n_positions=16, bos_token_id=0, eos_token_id=0
+    )
     torch.manual_seed(0)
     yield transformers.GPT2LMHeadModel(config)
 

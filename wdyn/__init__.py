@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from wdyn.analysis.initialization import init_audit as init_audit
     from wdyn.analysis.movement import movement as movement
     from wdyn.analysis.tying import tied_weights as tied_weights
-    from wdyn.capture.anatomy import describe as describe
     from wdyn.capture.schedule import at as at
     from wdyn.capture.schedule import budget as budget
     from wdyn.capture.schedule import every as every
     from wdyn.capture.schedule import log_spaced as log_spaced
+    from wdyn.checkpoints.describing import describe as describe
     from wdyn.checkpoints.restoring import load_into as load_into
     from wdyn.checkpoints.restoring import state_dict as state_dict
     from wdyn.errors import RunExists as RunExists
@@ -46,8 +46,8 @@ _HOMES = {
     "analysis.initialization": ("init_audit",),
     "analysis.movement": ("movement",),
     "analysis.tying": ("tied_weights",),
-    "capture.anatomy": ("describe",),
     "capture.schedule": ("at", "budget", "every", "log_spaced"),
+    "checkpoints.describing": ("describe",),
     "checkpoints.restoring": ("load_into", "state_dict"),
     "errors": ("RunExists", "WdynError", "WdynWarning"),
     "findings": ("Finding", "Severity"),
@@ -61,7 +61,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - the names stand in the table above
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> object:

@@ -228,8 +228,8 @@ class Recording:
         except Exception as error:
             self._alive = False
             self._tell(
-                f"wdyn stopped recording after step {self.step}: {type(error).__name__}: {error}. Training goes on, and "
-                f"what was recorded before is kept"
+                f"wdyn stopped recording after step {self.step}: {type(error).__name__}: {error}. Training goes on, "
+                f"and what was recorded before is kept"
             )
 
     def _notice_failure(self) -> None:
@@ -245,7 +245,7 @@ class Recording:
         try:
             warnings.warn(message, WdynWarning, stacklevel=_outside())
         except WdynWarning:  # where warnings are errors, this one must still not end the training
-            print(f"WdynWarning: {message}", file=sys.stderr)
+            sys.stderr.write(f"WdynWarning: {message}\n")
 
 
 def _outside() -> int:

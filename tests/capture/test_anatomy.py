@@ -9,7 +9,8 @@ import torch
 import transformers
 from torch import nn
 
-from wdyn.capture.anatomy import addresses, describe
+from wdyn import describe
+from wdyn.capture.anatomy import addresses
 from wdyn.errors import InvalidArgument
 from wdyn.schema import Role, parts_from_json
 

@@ -57,7 +57,9 @@ def generator() -> torch.Generator:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
 @pytest.mark.parametrize("shape", [(768, 2304), (4, 3, 7, 7), (1000,)])
-def test_statistics__equal_float64_numpy(dtype: torch.dtype, shape: tuple[int, ...], generator: torch.Generator) -> None:
+def test_statistics__equal_float64_numpy(
+    dtype: torch.dtype, shape: tuple[int, ...], generator: torch.Generator
+) -> None:
     assert_right((torch.randn(shape, generator=generator) * 0.02).to(dtype))
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-import xarray as xr
 from torch import nn
 
 from wdyn.capture.axes import axis_names
@@ -16,43 +14,33 @@ from wdyn.capture.heads import ATTENTION, UNKNOWN, declared_heads, fitting_heads
 from wdyn.capture.judging import judge, members
 from wdyn.capture.parts import bias_parts, fused_parts
 from wdyn.capture.stacks import stacks
-from wdyn.capture.table import parameter_table
 from wdyn.capture.tensors import Leaf, model_leaves, state_leaves
 from wdyn.capture.ties import tied_to
 from wdyn.errors import InvalidArgument
 from wdyn.schema import Address, Kind, Role
 
-Model = nn.Module | Mapping[str, object] | str | os.PathLike[str]
 
-
-def describe(model: Model, *, config: object = None) -> xr.Dataset:
-    """What is each parameter of a model?
+def addresses(model: nn.Module | Mapping[str, object], *, config: object = None) -> tuple[Address, ...]:
+    """Tell where each parameter stands, and what it is.
 
     Parameters
     ----------
     model
-        A module; a state dict; or the path of a safetensors file, of a folder with one (and its ``config.json``), or of
-        a file that ``torch.save`` wrote. Of files only names and shapes are read.
+        A module, or a state dict.
     config
         The model's config (an object or a mapping), where there is no module to ask. It tells head counts.
 
     Returns
     -------
-    Dataset
-        One row for each name over the index coordinate ``parameter``, tied names included:
-        ``path role kind stack layer shape dims dtype numel trainable tied_to module parts heads kv_heads head_dim``.
+    tuple of Address
+        In the order of ``named_parameters(remove_duplicate=False)``, then persistent buffers.
 
     Raises
     ------
     InvalidArgument
-        `model` is none of these, or nothing that can be read is at its path.
+        `model` is neither.
     """
-    return parameter_table(addresses(model, config=config))
-
-
-def addresses(model: Model, *, config: object = None) -> tuple[Address, ...]:
-    """Tell the same as `describe`, in the order of ``named_parameters(remove_duplicate=False)``, then buffers."""
-    leaves, config = _leaves(model, config)
+    leaves = _leaves(model)
     where = places([leaf.name for leaf in leaves])
     known = members(leaves, where)
     roles = judge(known, where)
@@ -68,19 +56,14 @@ def addresses(model: Model, *, config: object = None) -> tuple[Address, ...]:
     return _with_bias_parts(found, known)
 
 
-def _leaves(model: Model, config: object) -> tuple[list[Leaf], object]:
+def _leaves(model: nn.Module | Mapping[str, object]) -> list[Leaf]:
     if isinstance(model, nn.Module):
-        return model_leaves(model), config
-    if isinstance(model, str | os.PathLike):
-        from wdyn.checkpoints.headers import read_headers
-
-        state, beside = read_headers(model)
-        return state_leaves(state), config if config is not None else beside
+        return model_leaves(model)
     if isinstance(model, Mapping):
-        return state_leaves(model), config
+        return state_leaves(model)
     raise InvalidArgument(
-        f"Cannot describe a {type(model).__name__}. It takes a torch module, a state dict (name -> tensor) or the path "
-        "of a checkpoint."
+        f"Cannot describe a {type(model).__name__}. Needed is a torch module, a state dict (name -> tensor) or the path "
+        "of a checkpoint"
     )
 
 

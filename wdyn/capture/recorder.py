@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wdyn import schema
+from wdyn.arrays import WeightArray, plan_arrays
 from wdyn.capture.anatomy import addresses
 from wdyn.capture.optimizers import gradient_scale, group_of_parameter
 from wdyn.capture.staging import Staging, fits, same_view
@@ -25,7 +26,6 @@ from wdyn.capture.tensors import named_tensors
 from wdyn.capture.ties import shares_with
 from wdyn.rows import Declaration, Row, Snapshot, Values
 from wdyn.schema import Address, Quantity
-from wdyn.arrays import WeightArray, plan_arrays
 
 Table = dict[str, npt.NDArray[Any]]
 Numbers = dict[str, Values]
