@@ -62,8 +62,8 @@ def _leaves(model: nn.Module | Mapping[str, object]) -> list[Leaf]:
     if isinstance(model, Mapping):
         return state_leaves(model)
     raise InvalidArgument(
-        f"Cannot describe a {type(model).__name__}. Needed is a torch module, a state dict (name -> tensor) or the path "
-        "of a checkpoint"
+        f"Cannot describe a {type(model).__name__}. Needed is a torch module, a state dict (name -> tensor) or the "
+        "path of a checkpoint"
     )
 
 
