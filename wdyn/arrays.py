@@ -48,10 +48,9 @@ class WeightArray:
     @classmethod
     def from_attributes(cls, slug: str, about: Mapping[str, Any]) -> WeightArray:
         """Read back what `attributes` gave."""
-        known = {name: about[name] for name in _ABOUT}
-        return cls(
-            slug=slug, **{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-        )
+        known: dict[str, Any] = {name: about[name] for name in _ABOUT}
+        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        return cls(slug=slug, **(known | lists))
 
 
 def plan_arrays(addresses: Iterable[Address], *, first_number: int = 0) -> list[WeightArray]:

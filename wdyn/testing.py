@@ -15,10 +15,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
+from wdyn.arrays import WeightArray, plan_arrays
 from wdyn.capture.table import parameter_table
+from wdyn.errors import InvalidArgument
+from wdyn.naming import examples
 from wdyn.rows import Batch, Declaration, Row, Snapshot
 from wdyn.schema import Address, Kind, Parts, Quantity, Role
-from wdyn.arrays import WeightArray, plan_arrays
 from wdyn.store.reader import open_run
 from wdyn.store.writer import Writer
 
@@ -44,6 +46,24 @@ class Planted:
     decayed: Sequence[str]
     nan_at: Mapping[str, int]
     seed: int
+
+    def together(self, step: int) -> bool:
+        """Whether ``head.weight`` is ``tok.weight`` at this step."""
+        return self.tied and (self.tie_breaks_at is None or step < self.tie_breaks_at)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse what cannot be planted: a truth that is not there would let a test pass in vain."""
+        stds = self.std if isinstance(self.std, Mapping) else {}
+        patterns = (*self.frozen, *self.moved, *self.still, *self.decayed, *self.nan_at, *stds)
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise InvalidArgument(f"{pattern!r} matches no parameter; there are: {examples(names, 12)}")
+        if len(self.growth_by_layer) != self.layers:
+            raise InvalidArgument(
+                f"growth_by_layer has {len(self.growth_by_layer)} factors for {self.layers} layers; give one for each"
+            )
+        if not self.steps or list(self.steps) != sorted(set(self.steps)):
+            raise InvalidArgument(f"steps={self.steps}: needed is at least one step, rising")
 
 
 def make_run(
@@ -94,14 +114,18 @@ def make_run(
     -------
     DataTree
         As from `open_run`, with statistics of ``weights``, ``states``, ``scalars`` (lr, loss) and weights.
+
+    Raises
+    ------
+    InvalidArgument
+        A pattern matches no parameter, ``growth_by_layer`` has another length, or the steps do not rise.
     """
     growth = (growth_by_layer,) * layers if isinstance(growth_by_layer, int | float) else tuple(growth_by_layer)
-    if len(growth) != layers:
-        raise ValueError(f"growth_by_layer has {len(growth)} factors for {layers} layers; give one for each")
     planted = Planted(
         layers, width, vocab, tuple(steps), std, growth, tied, tie_breaks_at,
         frozen, moved, still, decayed, nan_at or {}, seed,
     )  # fmt: skip
+    planted.check([one.name for one in _addresses(planted)])
     if to is not None:
         _write(Path(to), planted)
         return open_run(to)
@@ -149,7 +173,7 @@ def _address(
 ) -> Address:
     kind = Kind.BIAS if name.endswith("bias") else Kind.WEIGHT
     module = (
-        "LayerNorm" if len(shape) == 1 else "Embedding" if "emb" in name or layer < 0 and name != HEAD else "Linear"
+        "LayerNorm" if len(shape) == 1 else "Embedding" if "emb" in name or (layer < 0 and name != HEAD) else "Linear"
     )
     dims = (schema.FAN_OUT, schema.FAN_IN)[: len(shape)]
     trainable = not _fits(name, (*planted.frozen, *planted.moved))
@@ -169,12 +193,13 @@ def _trajectory(planted: Planted, addresses: Sequence[Address]) -> Iterator[Weig
     for step in planted.steps:
         share = (step - first) / max(1, last - first)
         weights = {one.name: _moved(one, planted, start[one.name], noise[one.name], share) for one in addresses}
-        if planted.tied and (planted.tie_breaks_at is None or step < planted.tie_breaks_at):
-            weights[HEAD] = weights[TOKENS]
+        together = planted.together(step)
         for name, since in planted.nan_at.items():
             if step >= since:
-                weights[name] = weights[name].copy()
-                weights[name].flat[0] = np.nan
+                held = weights[TOKENS if together and name == HEAD else name]
+                held.flat[0] = np.nan
+        if together:
+            weights[HEAD] = weights[TOKENS]
         yield weights
 
 
@@ -185,7 +210,7 @@ def _start(one: Address, planted: Planted, random: np.random.Generator) -> npt.N
     values -= values.mean()
     stds = planted.std if isinstance(planted.std, Mapping) else {"*": planted.std}
     std = next((value for pattern, value in stds.items() if fnmatch.fnmatchcase(one.name, pattern)), 0.02)
-    return values * (std / values.std())
+    return np.asarray(values * (std / values.std()))
 
 
 def _orthogonal(values: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -195,9 +220,9 @@ def _orthogonal(values: npt.NDArray[np.float64], random: np.random.Generator) ->
     centred = values - values.mean()
     power = (centred**2).sum()
     if power == 0:
-        return noise * 0.01 / noise.std()
+        return np.asarray(noise * 0.01 / noise.std())
     noise -= centred * ((noise * centred).sum() / power)
-    return noise * (values.std() / noise.std())
+    return np.asarray(noise * (values.std() / noise.std()))
 
 
 def _moved(
@@ -226,9 +251,9 @@ def _write(path: Path, planted: Planted) -> None:
     group = {"lr": 1e-3, "weight_decay": 0.1, "parameters": len(addresses)}
     about = {"model": "PlantedGPT", "optimizers": [{"name": "AdamW", "groups": [group]}]}
     with Writer(path, about=about, attempt={"resumed_from_step": -1}) as writer:
-        writer.declare(Declaration(_table(addresses, array_of), tuple(arrays)))
+        writer.append(Batch(planted.steps[0], declaration=Declaration(_table(addresses, array_of), tuple(arrays))))
         for step, weights in zip(planted.steps, _trajectory(planted, addresses), strict=True):
-            together = planted.tied and (not breaks or step < (planted.tie_breaks_at or 0))
+            together = planted.together(step)
             own = {name: values for name, values in weights.items() if not (together and name == HEAD)}
             rows = (
                 _statistics_row(step, [weights[one.name] for one in addresses]),

@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from wdyn.capture.anatomy import addresses
+from wdyn import describe
 from wdyn.checkpoints.headers import read_headers
 from wdyn.errors import InvalidArgument
+from wdyn.schema import parts_from_json
 
 STATE = {f"h.{layer}.attn.query_key_value.weight": torch.zeros(24, 8, dtype=torch.bfloat16) for layer in range(2)}
 
@@ -29,9 +30,9 @@ def test_read_headers__of_a_safetensors_file_have_no_values(tmp_path):
 def test_read_headers__of_a_folder_bring_the_config_that_tells_the_heads(tmp_path):
     save_file(STATE, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 2}))
-    parts = {a.parts for a in addresses(tmp_path)}
+    parts = {parts_from_json(text) for text in describe(tmp_path)["parts"].values}
     assert [(p.sizes, p.repeats, p.source) for p in parts] == [((4, 4, 4), 2, "config")]
-    assert {a.parts for a in addresses(tmp_path, config={"num_attention_heads": 3})} == {None}
+    assert set(describe(tmp_path, config={"num_attention_heads": 3})["parts"].values) == {""}
 
 
 def test_read_headers__join_the_shards_of_an_index(tmp_path):
@@ -53,10 +54,8 @@ def test_read_headers__find_the_model_in_a_torch_file_and_its_ties(tmp_path, key
     net[1].weight = net[0].weight
     saved = net.state_dict() if key is None else {key: net.state_dict(), "step": 3, "model_args": {"n_head": 2}}
     torch.save(saved, tmp_path / "model.pt")
-    found = addresses(tmp_path / "model.pt")
-    assert [(a.name, a.tied_to) for a in found] == [
-        ("0.weight", ""), ("0.bias", ""), ("1.weight", "0.weight"), ("1.bias", ""),
-    ]  # fmt: skip
+    tied_to = describe(tmp_path / "model.pt")["tied_to"].to_series().to_dict()
+    assert tied_to == {"0.weight": "", "0.bias": "", "1.weight": "0.weight", "1.bias": ""}
     assert read_headers(tmp_path / "model.pt")[1] == (None if key is None else {"n_head": 2})
 
 

@@ -32,6 +32,8 @@ def row(name, path, role, layer, shape, *, trainable=True, tied_to=""):
         "stack": "decoder",
         "layer": layer,
         "shape": json.dumps(shape),
+        "dims": json.dumps(("fan_out", "fan_in")[: len(shape)]),
+        "dtype": "float32",
         "numel": math.prod(shape),
         "trainable": trainable,
         "tied_to": tied_to,

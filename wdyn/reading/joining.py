@@ -1,6 +1,10 @@
-"""How do several runs become one, with a dimension `run`?"""
+"""How do several runs become one, with a dimension `run`, and how does each come out again?"""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -8,20 +12,18 @@ import xarray as xr
 from wdyn import schema
 from wdyn.errors import InvalidArgument
 from wdyn.naming import slug
-from wdyn.reading.tables import ADDRESS_COORDINATES, parameters
+from wdyn.reading.joined_tables import join_tables, renumbered, split_table, union
+from wdyn.reading.tables import parameters
 
-PRESENT = "present"
-"""Variable (run, parameter) of a joined table: whether the run has the parameter."""
-
-_DIFFERING = ("trainable", "tied_to", "in_optimizer", schema.GROUP)
-"""Columns of the table that may differ between runs of one architecture."""
+_Key = tuple[object, ...]
 
 
 def join_runs(**runs: xr.DataTree) -> xr.DataTree:
     """Join runs along a new dimension ``run``, labelled with the names given here; stays lazy through dask.
 
-    Rows, parameters and groups that only some runs have are NaN in the others. A group of weights that has another
-    shape in another run cannot be stacked and is left out; the attribute ``left_out`` names it.
+    Rows, layers, parameters and groups that only some runs have are NaN in the others. ``states/shares_with`` counts
+    in the joined table. An array of weights that has another shape in another run cannot be joined and is left out; the
+    attribute ``left_out`` names it.
 
     Parameters
     ----------
@@ -35,132 +37,124 @@ def join_runs(**runs: xr.DataTree) -> xr.DataTree:
     """
     if not runs:
         raise InvalidArgument("join_runs needs at least one run: join_runs(sgd=open_run(...), adam=open_run(...))")
-    labels = list(runs)
-    held = {label: _groups(run) for label, run in runs.items()}
+    tables = {label: parameters(run) for label, run in runs.items()}
+    names = union(tables.values())
+    held = {label: _groups(run, tables[label], names) for label, run in runs.items()}
     joined: dict[str, xr.Dataset] = {}
     slugs: dict[str, str] = {}
     left_out = []
     for number, key in enumerate(dict.fromkeys(key for groups in held.values() for key in groups)):
         present = {label: groups[key] for label, groups in held.items() if key in groups}
-        about = next(iter(present.values())).attrs.get(schema.ATTRIBUTES)
-        path = f"/{schema.WEIGHTS}/{slug(about['path'], number)}" if about else key
-        if not _same_lengths(list(present.values())):
-            left_out.append(key)
+        about = _about([group.attrs.get(schema.ATTRIBUTES) for group in present.values()])
+        if not _same_axes(list(present.values())):
+            left_out.append(str(about["path"] if about else key[0]))
             continue
-        joined[path] = _concat(present, labels)
+        path = f"/{schema.WEIGHTS}/{slug(about['path'], number)}" if about else str(key[0])
+        whole = _concat(present, list(runs))
+        joined[path] = whole.assign_attrs({schema.ATTRIBUTES: about}) if about else whole
         slugs |= {name: path.rpartition("/")[2] for name in (about["names"] if about else ())}
-    joined[f"/{schema.PARAMETERS}"] = _table(runs, slugs)
+    joined[f"/{schema.PARAMETERS}"] = join_tables(tables, slugs)
     attributes = {schema.ATTRIBUTES: {label: run.attrs.get(schema.ATTRIBUTES, {}) for label, run in runs.items()}}
     joined["/"] = xr.Dataset(attrs={**attributes, "left_out": left_out})
     return xr.DataTree.from_dict(joined)
 
 
 def split_runs(run: xr.DataTree) -> dict[str, xr.DataTree]:
-    """Undo `join_runs`: each run by its label, with only the rows and parameters that it has."""
-    table = run[schema.PARAMETERS].to_dataset(inherit=False)
-    parts = {}
-    for label in table[schema.RUN].values:
-        datasets = {node.path: _one(node.to_dataset(inherit=False), label) for node in run.subtree}
-        attributes = run.attrs.get(schema.ATTRIBUTES, {}).get(str(label), {})
-        datasets["/"] = xr.Dataset(attrs={schema.ATTRIBUTES: attributes})
-        kept = {path: one for path, one in datasets.items() if one.sizes.get(schema.STEP) != 0}
-        parts[str(label)] = xr.DataTree.from_dict(kept)
-    return parts
+    """Undo `join_runs`: each run by its label, with only the rows, layers and parameters that it has."""
+    table = run.children[schema.PARAMETERS].to_dataset(inherit=False)
+    return {str(label): _split(run, table, str(label)) for label in table[schema.RUN].values}
 
 
-def _groups(run: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Groups of a run, chunked, each by what makes it the same group in another run.
+def _groups(run: xr.DataTree, table: xr.Dataset, names: Sequence[str]) -> dict[_Key, xr.Dataset]:
+    """Groups of a run in dask arrays, each by what makes it the same group in another run.
 
-    That is its path; weights go by their first parameter, since the number in a slug depends on the rest of the model.
+    That is its path; weights go by the parameters that they hold, since the number in a slug depends on the rest of
+    the model.
     """
-    groups: dict[str, xr.Dataset] = {}
+    groups: dict[_Key, xr.Dataset] = {}
+    seen: Counter[_Key] = Counter()
     for node in run.subtree:
-        if node.has_data and node.path != f"/{schema.PARAMETERS}":
-            group = node.to_dataset(inherit=False).chunk()
-            about = group.attrs.get(schema.ATTRIBUTES)
-            groups[about["names"][0] if about else node.path] = group
+        if not node.variables or node.path == f"/{schema.PARAMETERS}":
+            continue
+        group = node.to_dataset(inherit=False)
+        about = group.attrs.get(schema.ATTRIBUTES)
+        if about:
+            of = (about["path"], about["stack"]) if about["layers"] else (about["names"][0],)
+            groups[*of, seen[of]] = group.chunk({schema.STEP: 1})
+            seen[of] += 1
+            continue
+        if schema.PARAMETER in group.dims:
+            group = group.reindex({schema.PARAMETER: list(names)})
+        if schema.SHARES_WITH in group:
+            group = renumbered(group, before=table[schema.PARAMETER].values.tolist(), after=names)
+        groups[(node.path,)] = group.chunk()
     return groups
 
 
-def _same_lengths(present: list[xr.Dataset]) -> bool:
-    """Whether the axes without labels, those of the weights themselves, agree."""
-    bare = [
-        {dim: size for dim, size in one.sizes.items() if dim not in one.indexes and dim != schema.GROUP}
+def _about(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Tell what an array of weights holds in any of the runs; None for other groups."""
+    known = [about for about in found if about]
+    if not known or not known[0]["layers"]:
+        return dict(known[0]) if known else None
+    name_of = {layer: name for about in known for layer, name in zip(about["layers"], about["names"], strict=True)}
+    layers = sorted(name_of)
+    return {**known[0], "layers": layers, "names": [name_of[layer] for layer in layers]}
+
+
+def _same_axes(present: Sequence[xr.Dataset]) -> bool:
+    """Whether the axes agree: all by name, those without labels, the weights' own, by length."""
+    axes = [
+        {dim: 0 if dim in one.indexes or dim == schema.GROUP else size for dim, size in one.sizes.items()}
         for one in present
     ]
-    return all(sizes == bare[0] for sizes in bare)
+    return not any(schema.VALUE in one for one in present) or all(own == axes[0] for own in axes)
 
 
-def _concat(present: dict[str, xr.Dataset], labels: list[str]) -> xr.Dataset:
+def _concat(present: Mapping[str, xr.Dataset], labels: Sequence[str]) -> xr.Dataset:
     datasets = list(present.values())
     if any(schema.GROUP in one.dims for one in datasets):  # groups are numbered, not labelled: number them
         datasets = [one.assign_coords({schema.GROUP: np.arange(one.sizes.get(schema.GROUP, 0))}) for one in datasets]
     index = xr.IndexVariable(schema.RUN, np.array(list(present), dtype=np.str_))
+    # `attempt` must not be taken from the first run: it tells which rows each of them has.
+    apart: list[str] = [schema.ATTEMPT] if all(schema.ATTEMPT in one.coords for one in datasets) else []
     joined = xr.concat(
-        datasets, index, join="outer", data_vars="all", coords="minimal", compat="override", combine_attrs="override"
+        datasets, index, join="outer", data_vars="all", coords=apart, compat="override", combine_attrs="override"
     )
-    return joined.reindex({schema.RUN: labels})
+    return joined.reindex({schema.RUN: list(labels)})
 
 
-def _table(runs: dict[str, xr.DataTree], slugs: dict[str, str]) -> xr.Dataset:
-    """One table for all runs: what may differ has a dimension `run`, the address of a parameter has none."""
-    tables = {label: parameters(run) for label, run in runs.items()}
-    names = list(dict.fromkeys(str(name) for table in tables.values() for name in table[schema.PARAMETER].values))
-    for column in ADDRESS_COORDINATES:
-        _agree(list(tables.values()), column)
-    apart = [_filled(table, names).assign({PRESENT: _present(table, names)}) for table in tables.values()]
-    index = xr.IndexVariable(schema.RUN, np.array(list(runs), dtype=np.str_))
-    joined = xr.concat([table[[*_DIFFERING, PRESENT]] for table in apart], index)
-    common = {
-        str(column): _first(list(tables.values()), str(column), names)
-        for column in apart[0].data_vars
-        if column not in (*_DIFFERING, PRESENT)
+def _split(run: xr.DataTree, table: xr.Dataset, label: str) -> xr.DataTree:
+    own = split_table(table, label)
+    names = own[schema.PARAMETER].values.tolist()
+    groups = {
+        node.path: _one(node.to_dataset(inherit=False), label, names)
+        for node in run.subtree
+        if node.variables and node.path != f"/{schema.PARAMETERS}"
     }
-    held = np.array([slugs.get(name, "") for name in names], dtype=np.str_)
-    return joined.assign(common).assign({schema.WEIGHTS: (schema.PARAMETER, held)})
+    for path, group in groups.items():
+        if schema.SHARES_WITH in group:
+            groups[path] = renumbered(group, before=table[schema.PARAMETER].values.tolist(), after=names)
+    kept = {path: one for path, one in groups.items() if one.sizes.get(schema.STEP) != 0}
+    attributes = {schema.ATTRIBUTES: run.attrs.get(schema.ATTRIBUTES, {}).get(label, {})}
+    return xr.DataTree.from_dict({**kept, f"/{schema.PARAMETERS}": own, "/": xr.Dataset(attrs=attributes)})
 
 
-def _present(table: xr.Dataset, names: list[str]) -> xr.DataArray:
-    return xr.DataArray(np.isin(names, table[schema.PARAMETER].values), dims=schema.PARAMETER)
-
-
-def _filled(table: xr.Dataset, names: list[str]) -> xr.Dataset:
-    fills: dict[str, object] = {str(name): _fill(values.dtype) for name, values in table.data_vars.items()}
-    return table.reindex({schema.PARAMETER: names}, fill_value=fills)
-
-
-def _fill(dtype: np.dtype[np.generic]) -> object:
-    return "" if dtype.kind in "UO" else False if dtype.kind == "b" else dtype.type(-1)
-
-
-def _first(tables: list[xr.Dataset], column: str, names: list[str]) -> xr.DataArray:
-    """Values of a column, each from the first run that has the parameter."""
-    known = {name: value for table in reversed(tables) for name, value in _pairs(table, column)}
-    return xr.DataArray(np.array([known[name] for name in names]), dims=schema.PARAMETER)
-
-
-def _pairs(table: xr.Dataset, column: str) -> list[tuple[str, object]]:
-    return list(zip(table[schema.PARAMETER].values.tolist(), table[column].values.tolist(), strict=True))
-
-
-def _agree(tables: list[xr.Dataset], column: str) -> None:
-    known: dict[str, object] = {}
-    for table in tables:
-        for name, value in _pairs(table, column):
-            if known.setdefault(name, value) != value:
-                raise InvalidArgument(
-                    f"The runs disagree on what {name} is: {column} {known[name]!r} in one, {value!r} in another. "
-                    f"Join runs of one architecture"
-                )
-
-
-def _one(dataset: xr.Dataset, label: str) -> xr.Dataset:
-    """One run's share; joining padded with NaN what it lacks, and `attempt` and `present` tell what it has."""
-    if schema.RUN not in dataset.dims:
-        return dataset
-    one = dataset.sel({schema.RUN: label}, drop=True)
-    if PRESENT in one:
-        return one.isel({schema.PARAMETER: np.flatnonzero(one[PRESENT].values)}).drop_vars(PRESENT)
+def _one(group: xr.Dataset, label: str, names: Sequence[str]) -> xr.Dataset:
+    """One run's share of a group; joining padded with NaN what it lacks, and `attempt` tells what rows it has."""
+    if schema.RUN not in group.dims:
+        return group
+    one = group.sel({schema.RUN: label}, drop=True)
+    if schema.GROUP in one.dims:
+        one = one.drop_vars(schema.GROUP)
     if schema.ATTEMPT in one.variables:
-        return one.isel({schema.STEP: np.flatnonzero(one[schema.ATTEMPT].notnull().values)})
+        rows = np.flatnonzero(one[schema.ATTEMPT].notnull().values)
+        one = one.isel({schema.STEP: rows}).assign_coords({schema.ATTEMPT: one[schema.ATTEMPT][rows].astype(np.int64)})
+    if schema.PARAMETER in one.dims:
+        one = one.sel({schema.PARAMETER: names})
+    about = one.attrs.get(schema.ATTRIBUTES)
+    if about and about["layers"]:
+        layers = [at for at, name in zip(about["layers"], about["names"], strict=True) if name in names]
+        held = [name for name in about["names"] if name in names]
+        one = one.sel({schema.LAYER: layers})
+        one = one.assign_attrs({schema.ATTRIBUTES: {**about, "layers": layers, "names": held}})
     return one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,7 @@ class Wanted:
     path: str | None = None
     kind: str = "weight"
     stack: str | None = None
-    layer: int | Iterable[int] | None = None
+    layer: int | list[int] | None = None
 
 
 def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
@@ -46,7 +45,7 @@ def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
         raise NoMatch(_what_is_there(table, wanted))
     layers = table["layer"].values
     if wanted.layer is not None and (layers[fits] != schema.NO_LAYER).any():
-        here = fits & np.isin(layers, np.atleast_1d(np.asarray(wanted.layer)))
+        here = fits & np.isin(layers, wanted.layer)
         if not here.any():
             have = sorted({int(layer) for layer in layers[fits]})
             raise NoMatch(f"No layer {wanted.layer} has {wanted.role or wanted.path!r}; the layers that do: {have}")

@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 
 from wdyn import schema
-from wdyn.errors import AmbiguousSelection, NoMatch, StepNotRecorded
+from wdyn.errors import AmbiguousSelection, NoMatch
 from wdyn.naming import examples
 from wdyn.reading.matching import Wanted, matching
 from wdyn.reading.parts import split_heads, take_part
-from wdyn.reading.tables import dataset, parameters
+from wdyn.reading.tables import dataset, no_snapshot, parameters
 from wdyn.schema import Quantity, parts_from_json
 
-Steps = int | slice | Iterable[int] | None
+Labels = int | Iterable[int] | None
 _NOT_OF_A_WEIGHT = (schema.RUN, schema.STEP, schema.LAYER)
 
 
@@ -27,8 +27,8 @@ def select(
     path: str | None = None,
     kind: str = "weight",
     stack: str | None = None,
-    layer: int | Iterable[int] | None = None,
-    step: Steps = None,
+    layer: Labels = None,
+    step: Labels | slice = None,
     heads: bool = False,
 ) -> xr.DataArray:
     """Give the weights of one role or path as a labelled array, lazily.
@@ -65,6 +65,7 @@ def select(
     table = parameters(run)
     if schema.RUN in table.dims:
         table = table.isel({schema.RUN: 0})
+    layer, step = _labels(layer), step if isinstance(step, slice) else _labels(step)
     rows = matching(table, Wanted(role, path, kind, stack, layer))
     values = _array(run, rows, step)
     about = rows.isel({schema.PARAMETER: 0})
@@ -76,16 +77,23 @@ def select(
     return _at_step(_at_layer(_conventional(values), layer), step)
 
 
-def _array(run: xr.DataTree, rows: xr.Dataset, step: Steps) -> xr.DataArray:
+def _labels(wanted: Labels) -> int | list[int] | None:
+    """Read one label or several, of whatever kind of number and collection."""
+    if wanted is None or isinstance(wanted, int | np.integer):
+        return None if wanted is None else int(wanted)
+    return [int(one) for one in wanted]
+
+
+def _array(run: xr.DataTree, rows: xr.Dataset, step: int | list[int] | slice | None) -> xr.DataArray:
     """Find the one array that holds the values of these parameters, tied ones under the name that was kept."""
     pairs = zip(
         rows[schema.PARAMETER].values.tolist(), rows[schema.WEIGHTS].values, rows["tied_to"].values, strict=True
     )
     holders = {name if slug or not leader else str(leader) for name, slug, leader in pairs}
-    groups = run[schema.WEIGHTS].children if schema.WEIGHTS in run.children else {}
+    groups = run.children[schema.WEIGHTS].children if schema.WEIGHTS in run.children else {}
     held = [name for name, node in groups.items() if holders & set(node.attrs[schema.ATTRIBUTES]["names"])]
-    if len(held) > 1 and isinstance(step, int | np.integer):
-        held = [name for name in held if step in groups[name][schema.STEP].values] or held
+    if len(held) > 1 and isinstance(step, int):
+        held = [name for name in held if step in groups[name].to_dataset()[schema.STEP].values] or held
     if not held:
         raise NoMatch(f"No weights were kept of {examples(sorted(holders))}. Keep them with watch(..., snapshots=...)")
     if len(held) > 1:
@@ -133,26 +141,21 @@ def _conventional(values: xr.DataArray) -> xr.DataArray:
     return values
 
 
-def _at_layer(values: xr.DataArray, layer: int | Iterable[int] | None) -> xr.DataArray:
+def _at_layer(values: xr.DataArray, layer: int | list[int] | None) -> xr.DataArray:
     if layer is None or schema.LAYER not in values.dims:
         return values
-    wanted = int(layer) if isinstance(layer, int | np.integer) else list(layer)
     have = values[schema.LAYER].values.tolist()
-    missing = sorted(set(np.atleast_1d(np.asarray(wanted)).tolist()) - set(have))
+    missing = [one for one in np.atleast_1d(layer).tolist() if one not in have]
     if missing:
         raise NoMatch(f"No layer {missing} here; the layers that have this weight: {have}")
-    return values.sel({schema.LAYER: wanted})
+    return values.sel({schema.LAYER: layer})
 
 
-def _at_step(values: xr.DataArray, step: Steps) -> xr.DataArray:
+def _at_step(values: xr.DataArray, step: int | list[int] | slice | None) -> xr.DataArray:
     if step is None:
         return values
-    if isinstance(step, slice):
-        return values.sel({schema.STEP: step})
     have = values[schema.STEP].values.tolist()
-    wanted = int(step) if isinstance(step, int | np.integer) else list(step)
-    for one in np.atleast_1d(np.asarray(wanted)).tolist():
+    for one in () if isinstance(step, slice) else np.atleast_1d(step).tolist():
         if one not in have:
-            nearest = sorted(sorted(have, key=lambda at: abs(at - one))[:3])
-            raise StepNotRecorded(f"No snapshot at step {one}; the nearest are at {', '.join(map(str, nearest))}")
-    return values.sel({schema.STEP: wanted})
+            raise no_snapshot(one, have=have)
+    return values.sel({schema.STEP: step})

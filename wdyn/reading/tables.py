@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import xarray as xr
 
 from wdyn import schema
-from wdyn.errors import NoMatch
+from wdyn.errors import NoMatch, StepNotRecorded
 
 ADDRESS_COORDINATES = ("path", "role", "kind", "stack", "layer")
 
@@ -72,3 +74,9 @@ def dataset(run: xr.DataTree, group: str) -> xr.Dataset:
     if not isinstance(node, xr.DataTree):
         raise NoMatch(f"{group!r} is an array, not a group of a run")
     return node.to_dataset(inherit=False)
+
+
+def no_snapshot(step: int, *, have: Iterable[int]) -> StepNotRecorded:
+    """Make the error for a step at which no snapshot was taken; it names the nearest ones."""
+    nearest = sorted(sorted(have, key=lambda at: abs(at - step))[:3])
+    return StepNotRecorded(f"No snapshot at step {step}; the nearest are at {', '.join(map(str, nearest))}")

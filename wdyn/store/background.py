@@ -33,10 +33,12 @@ class BackgroundWriter:
     def __init__(self, writer: Writer, *, limit_bytes: int) -> None:
         self._writer = writer
         self._limit = limit_bytes
+        self._change = threading.Condition()
         self._queue: deque[Batch] = deque()
         self._bytes = 0
-        self._change = threading.Condition()
-        self._commit_wanted = False
+        self._handed = self._safe = 0  # batches: handed over, and committed
+        self._flush_to = 0
+        self._uncommitted: list[tuple[int, int]] = []  # rows and snapshots of batches written since the last commit
         self._closing = False
         self._failure: BaseException | None = None
         self._lost_rows = self._lost_snapshots = 0
@@ -62,29 +64,34 @@ class BackgroundWriter:
         """Hand a batch over; return whether its snapshot was taken.
 
         A snapshot that finds the queue full is dropped and counted, its rows are kept; with `wait` this blocks until
-        there is room instead. Rows that do not fit by themselves are lost, and counted.
+        there is room instead. Rows that do not fit by themselves are lost, and counted; so is all that comes after a
+        failure, or after `close`. A declaration is never dropped alone: later rows count on it.
         """
         with self._change:
             if wait:
-                self._change.wait_for(lambda: self._fits(batch) or self._failure is not None)
-            if not self._fits(batch) and batch.snapshot is not None:
-                self._lost_snapshots += 1
-                batch.release()
-                batch = replace(batch, snapshot=None)
-            if not self._fits(batch) or self._failure is not None:
+                self._change.wait_for(lambda: self._fits(batch) or self._stopped)
+            if self._stopped:
                 self._lose(batch)
                 return False
+            if not self._fits(batch):
+                batch = self._without_snapshot(batch)
+            if not self._fits(batch):
+                self._lose(batch)
+                if batch.declaration is None:
+                    return False
+                batch = Batch(batch.step, declaration=batch.declaration)
             self._queue.append(batch)
             self._bytes += batch.nbytes
+            self._handed += 1
             self._change.notify_all()
             return batch.snapshot is not None
 
     def flush(self) -> int:
         """Wait until all that was handed over is committed; return the last committed step."""
         with self._change:
-            self._commit_wanted = True
+            self._flush_to = wanted = self._handed
             self._change.notify_all()
-            self._change.wait_for(lambda: not self._commit_wanted or self._failure is not None)
+            self._change.wait_for(lambda: self._safe >= wanted or self._stopped)
         return self.committed
 
     def close(self) -> None:
@@ -98,63 +105,83 @@ class BackgroundWriter:
         if self._failure is not None:
             self._writer.abandon()
 
+    @property
+    def _stopped(self) -> bool:
+        return self._closing or self._failure is not None
+
     def _finish(self) -> None:
         try:
-            self._writer.note(lost=self.lost)
+            self._writer.note_lost(self.lost)
             self._writer.close()
-        except Exception as error:  # noqa: BLE001 - told to the caller through `failure`; training goes on
-            self._failure = error
+        except Exception as error:
+            self._fail(error)
 
     def _fits(self, batch: Batch) -> bool:
         # A batch larger than the bound by itself may pass alone, else it could never be written.
-        return not self._queue and self._bytes == 0 or self._bytes + batch.nbytes <= self._limit
+        return not self._queue or self._bytes + batch.nbytes <= self._limit
+
+    def _without_snapshot(self, batch: Batch) -> Batch:
+        self._lost_snapshots += batch.snapshot is not None
+        batch.release()
+        return replace(batch, snapshot=None)
 
     def _lose(self, batch: Batch) -> None:
         self._lost_rows += len(batch.rows)
-        self._lost_snapshots += batch.snapshot is not None
-        batch.release()
+        self._without_snapshot(batch)
+
+    def _fail(self, error: BaseException) -> None:
+        """Count all that is not committed as lost, and wake whoever waits."""
+        with self._change:
+            self._failure = error
+            while self._queue:
+                self._lose(self._queue.popleft())
+            self._bytes = 0
+            self._lost_rows += sum(rows for rows, _ in self._uncommitted)
+            self._lost_snapshots += sum(snapshots for _, snapshots in self._uncommitted)
+            self._uncommitted = []
+            self._change.notify_all()
 
     def _run(self) -> None:
         try:
             self._write_until_closed()
-        except Exception as error:  # noqa: BLE001 - a full disk must not reach the training loop
-            with self._change:
-                self._failure = error
-                while self._queue:
-                    self._lose(self._queue.popleft())
-                self._bytes = 0
-                self._change.notify_all()
+        except Exception as error:  # such as a full disk, which must not reach the training loop
+            self._fail(error)
 
     def _write_until_closed(self) -> None:
-        uncommitted, last_commit = 0, time.monotonic()
+        last_commit = time.monotonic()
         while True:
-            with self._change:
-                due = _PUBLISH_SECONDS if uncommitted < _PUBLISH_ROWS else _PUBLISH_PAUSE
-                pause = max(0.0, last_commit + due - time.monotonic()) if uncommitted else None
-                self._change.wait_for(lambda: self._queue or self._commit_wanted or self._closing, timeout=pause)
-                batch = self._queue[0] if self._queue else None
-                wanted, closing = self._commit_wanted, self._closing
+            due = last_commit + (_PUBLISH_SECONDS if len(self._uncommitted) < _PUBLISH_ROWS else _PUBLISH_PAUSE)
+            batch = self._next(due)
             if batch is not None:
                 self._writer.append(batch)
-                uncommitted += 1
                 self._forget(batch)
-            elif closing:
+            elif self._closing:
                 return
-            waited = time.monotonic() - last_commit
-            regular = waited >= (_PUBLISH_SECONDS if uncommitted < _PUBLISH_ROWS else _PUBLISH_PAUSE)
-            if (wanted and batch is None) or (uncommitted and regular):
-                self._writer.note(lost=self.lost)
-                self._writer.commit()
-                uncommitted, last_commit = 0, time.monotonic()
-            if wanted and batch is None:
-                with self._change:
-                    self._commit_wanted = False
-                    self._change.notify_all()
+            flush = batch is None and self._flush_to > self._safe
+            if flush or (self._uncommitted and time.monotonic() >= due):
+                self._commit()
+                last_commit = time.monotonic()
+
+    def _next(self, due: float) -> Batch | None:
+        """Wait for a batch, for a wish to flush or close, or until a commit is due; give the batch, if any."""
+        with self._change:
+            pause = max(0.0, due - time.monotonic()) if self._uncommitted else None
+            self._change.wait_for(lambda: self._queue or self._flush_to > self._safe or self._closing, timeout=pause)
+            return self._queue[0] if self._queue else None
+
+    def _commit(self) -> None:
+        self._writer.note_lost(self.lost)
+        self._writer.commit()
+        with self._change:
+            self._safe += len(self._uncommitted)
+            self._uncommitted = []
+            self._change.notify_all()
 
     def _forget(self, batch: Batch) -> None:
         with self._change:
             self._queue.popleft()
             self._bytes -= batch.nbytes
+            self._uncommitted.append((len(batch.rows), int(batch.snapshot is not None)))
             batch.release()
             self._change.notify_all()
 

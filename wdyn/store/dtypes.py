@@ -55,17 +55,13 @@ def _float32_of_byte(name: str) -> npt.NDArray[np.uint32]:
     """Bits of the float32 for each of the 256 codes of a float8; a NaN keeps its code as payload."""
     codes = np.arange(256, dtype=np.uint8)
     values = codes.view(getattr(ml_dtypes, name)).astype(np.float32)
-    bits = values.view(np.uint32).copy()
-    nans = np.isnan(values)
-    bits[nans] = np.uint32(0x7FC00000) | codes[nans]
-    return bits
+    return np.where(np.isnan(values), np.uint32(0x7FC00000) | codes, values.view(np.uint32))
 
 
 def widen(bits: npt.NDArray[np.unsignedinteger], *, bits_of: str) -> npt.NDArray[np.float32]:
     """Show stored bits as the float32 values that they mean; same shape, no rounding."""
-    if bits_of == "bfloat16":
-        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return _float32_of_byte(bits_of)[bits].view(np.float32)
+    wide = _float32_of_byte(bits_of)[bits] if bits_of != "bfloat16" else bits.astype(np.uint32) << np.uint32(16)
+    return np.asarray(wide, dtype=np.uint32).view(np.float32)  # an array again, where numpy made a scalar of 0-d
 
 
 def narrow(values: npt.NDArray[np.float32], *, bits_of: str) -> npt.NDArray[np.unsignedinteger]:
@@ -76,14 +72,14 @@ def narrow(values: npt.NDArray[np.float32], *, bits_of: str) -> npt.NDArray[np.u
     ValueError
         A value is none that the dtype can hold.
     """
-    wide = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    wide = np.asarray(values, dtype=np.float32).view(np.uint32)
     if bits_of == "bfloat16":
-        bits: npt.NDArray[np.unsignedinteger] = (wide >> np.uint32(16)).astype(np.uint16)
+        bits: npt.NDArray[np.unsignedinteger] = np.asarray(wide >> np.uint32(16), dtype=np.uint16)
     else:
         table = _float32_of_byte(bits_of)
         order = np.argsort(table)
         found = np.searchsorted(table[order], wide).clip(max=255)
-        bits = order[found].astype(np.uint8)
+        bits = np.asarray(order[found], dtype=np.uint8)
     if not np.array_equal(widen(bits, bits_of=bits_of).view(np.uint32), wide):
         raise ValueError(f"some values are none that {bits_of} can hold")
     return bits

@@ -63,4 +63,4 @@ def decode_chunk(data: bytes, *, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 def _raw(values: npt.NDArray[Any]) -> memoryview:
     """Bytes of an array in C order, little-endian; no copy where it is already so."""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return memoryview(little.reshape(-1).view(np.uint8)).cast("B")
+    return little.reshape(-1).view(np.uint8).data

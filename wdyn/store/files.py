@@ -21,11 +21,11 @@ def replace(path: Path, *pieces: bytes | memoryview, durable: bool = False) -> i
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
-        with open(partial, "wb", buffering=0) as file:
+        with partial.open("wb", buffering=0) as file:
             size = sum(_write_all(file.fileno(), piece) for piece in pieces)
             if durable:
                 os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -42,7 +42,7 @@ def make_durable(root: Path, written: Iterable[Path]) -> None:
         return
     for path in paths:
         _sync(path)
-    for folder in {path.parent for path in paths}:
+    for folder in {folder for path in paths for folder in path.parents if folder.is_relative_to(root)}:
         _sync(folder)
 
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ FOLDER = ".wdyn"
 # descriptor of the file would drop them. So the process remembers what it holds, with its own number: a forked
 # child holds nothing.
 _held: set[tuple[int, str]] = set()
+_claiming = threading.Lock()
 
 
 class Lock:
@@ -33,20 +35,13 @@ class Lock:
         self._folder = run / FOLDER
         self._folder.mkdir(exist_ok=True)
         self._key = (os.getpid(), os.path.realpath(run))
-        if self._key in _held:
-            raise RunLocked(f"{run} is being written by another watch of this very process; leave its block first")
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if not isinstance(error, BlockingIOError | PermissionError):
-                raise
-            holder = _owner(self._folder)
-            raise RunLocked(f"{run} is being written by {holder}; wait for it, or record elsewhere") from error
-        self._descriptor: int | None = descriptor
-        _held.add(self._key)
-        self._name_owner()
+        with _claiming:
+            if self._key in _held:
+                raise RunLocked(f"{run} is being written by another watch of this very process; leave its block first")
+            self._descriptor: int | None = _claim(run, self._folder)
+            _held.add(self._key)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner is not told
+            self._name_owner()
 
     @property
     def released(self) -> bool:
@@ -66,6 +61,18 @@ class Lock:
     def _name_owner(self) -> None:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S%z")}
         (self._folder / "owner.json").write_text(json.dumps(owner), encoding="utf-8")
+
+
+def _claim(run: Path, folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if not isinstance(error, BlockingIOError | PermissionError):
+            raise
+        raise RunLocked(f"{run} is being written by {_owner(folder)}; wait for it, or record elsewhere") from error
+    return descriptor
 
 
 def _owner(folder: Path) -> str:

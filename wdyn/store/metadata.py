@@ -11,7 +11,7 @@ Node = dict[str, Any]
 """The metadata of one group or array, as JSON objects."""
 
 _CHECKED = [{"name": "crc32c"}]
-_BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}, *_CHECKED]
+_BYTES: list[Any] = [{"name": "bytes", "configuration": {"endian": "little"}}, *_CHECKED]
 
 
 def array(
@@ -25,7 +25,7 @@ def array(
     attributes: Mapping[str, Any] | None = None,
 ) -> Node:
     """Describe an array; with `inner_chunk`, each `chunk` is a shard of such chunks."""
-    codecs = [{"name": "vlen-utf8"}, *_CHECKED] if dtype == "string" else _BYTES
+    codecs: list[Any] = [{"name": "vlen-utf8"}, *_CHECKED] if dtype == "string" else _BYTES
     if inner_chunk is not None:
         configuration = {
             "chunk_shape": list(inner_chunk),
@@ -56,7 +56,9 @@ def group(attributes: Mapping[str, Any] | None = None) -> Node:
 
 def consolidated(node: Node, members: Mapping[str, Node]) -> Node:
     """Carry the metadata of every member inline, so that one file tells the length of every array."""
-    inline = {"kind": "inline", "must_understand": False, "metadata": dict(members)}
+    # zarr-python loses the members of a group that do not stand side by side.
+    together = dict(sorted(members.items(), key=lambda member: member[0].rpartition("/")[0]))
+    inline = {"kind": "inline", "must_understand": False, "metadata": together}
     return {**node, "consolidated_metadata": inline}
 
 
@@ -68,3 +70,22 @@ def encode(node: Node) -> bytes:
 def chunk_key(*indices: int) -> str:
     """File name of a chunk: ``c.3.0``; ``c`` for an array without axes."""
     return ".".join(["c", *map(str, indices)])
+
+
+def chunk_indices(name: str) -> tuple[int, ...] | None:
+    """Undo `chunk_key`; None for a file that is no chunk."""
+    letter, *indices = name.split(".")
+    if letter != "c" or not all(index.isdecimal() for index in indices):
+        return None
+    return tuple(map(int, indices))
+
+
+def chunk_shape(node: Node) -> tuple[int, ...]:
+    """Shape of a chunk, or of a shard, of an array."""
+    return tuple(node["chunk_grid"]["configuration"]["chunk_shape"])
+
+
+def reaches(node: Node, indices: tuple[int, ...]) -> bool:
+    """Whether the chunk at these indices holds any element of an array of this length."""
+    starts = [index * length for index, length in zip(indices, chunk_shape(node), strict=True)]
+    return all(start < length for start, length in zip(starts, node["shape"], strict=True))

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wdyn import schema
-from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, WdynError
 from wdyn.arrays import WeightArray
+from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, WdynError
 from wdyn.store.lock import FOLDER as LOCK_FOLDER
 from wdyn.store.reader import open_run
 from wdyn.store.root import is_run
@@ -59,8 +59,9 @@ def resume_step(place: Path, *, resume: bool | int, loaded: int | None) -> int:
 
 
 def last_step(place: Path) -> int:
-    """Give the last step of the effective lineage."""
-    return int(open_run(place)[schema.STATES][schema.STEP].values[-1])
+    """Give the last step of the effective lineage; 0 for a run that was killed before its first row."""
+    states = open_run(place).children.get(schema.STATES)
+    return 0 if states is None else int(states[schema.STEP].max(initial=0))
 
 
 def open_writer(
@@ -88,7 +89,7 @@ def parameters_before(writer: Writer) -> tuple[dict[str, npt.NDArray[Any]], Sequ
     """Give the table and the arrays of the run that is continued; None for a run that starts."""
     if writer.attempt == 0:
         return None
-    table = open_run(writer.path)[schema.PARAMETERS].to_dataset(inherit=False)
+    table = open_run(writer.path).children[schema.PARAMETERS].to_dataset(inherit=False)
     columns = {str(name): np.asarray(values.values) for name, values in table.variables.items()}
     return columns, tuple(writer.arrays.values())
 

@@ -65,11 +65,14 @@ def open_run(
         raise DamagedRun(f"{place} cannot be opened: {error}") from error
     run = xr.DataTree.from_dict(datasets)
     run.attrs[PATH] = str(place)
-    return run if chunks is None else run.chunk(chunks)
+    if chunks is None:
+        return run
+    lengths = {dim: chunks for node in run.subtree for dim in node.sizes} if isinstance(chunks, str) else chunks
+    return run.chunk(lengths)
 
 
 def _readable(dataset: xr.Dataset, attempts: Sequence[Mapping[str, Any]]) -> xr.Dataset:
-    for name, variable in dataset.variables.items():
+    for name, variable in list(dataset.variables.items()):
         if isinstance(variable.dtype, np.dtypes.StringDType):
             # xarray's selection knows numpy's fixed strings, not yet its variable ones.
             dataset = dataset.assign(

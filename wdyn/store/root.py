@@ -52,19 +52,29 @@ def read_root(path: Path) -> Root:
     NewerFormat
         A later wdyn wrote it.
     DamagedRun
-        Its `zarr.json` is no JSON.
+        Its `zarr.json` cannot be read, is no JSON, or lacks what every run has.
     """
     document = _load(path)
-    attributes = document.get("attributes", {}).get(schema.ATTRIBUTES) if isinstance(document, dict) else None
+    attributes = _member(_member(document, "attributes"), schema.ATTRIBUTES)
     if not isinstance(attributes, dict) or not isinstance(attributes.get("format"), int):
-        raise NotARun(f"{path} is a Zarr group, but wdyn did not write it: its attributes hold no 'wdyn.format'")
+        raise NotARun(f"{path} is Zarr, but no run that wdyn wrote: its attributes hold no 'wdyn.format'")
     if attributes["format"] > schema.FORMAT:
         raise NewerFormat(
             f"{path} has format {attributes['format']}, this wdyn reads up to {schema.FORMAT}; "
             f"upgrade with: pip install --upgrade wdyn"
         )
-    inline = document.get("consolidated_metadata") or {}
-    return Root(attributes, inline.get("metadata", {}))
+    try:
+        root = Root(attributes, document["consolidated_metadata"]["metadata"])
+        numbered = [attempt["number"] for attempt in attributes["attempts"]]
+    except (KeyError, TypeError) as error:
+        raise DamagedRun(f"{path / metadata.FILE} is damaged: {error!r} is not there") from error
+    if numbered != list(range(len(numbered))) or not numbered:
+        raise DamagedRun(f"{path / metadata.FILE} is damaged: its attempts are numbered {numbered}")
+    return root
+
+
+def _member(document: Any, name: str) -> Any:
+    return document.get(name) if isinstance(document, dict) else None
 
 
 def _load(path: Path) -> Any:
@@ -75,6 +85,8 @@ def _load(path: Path) -> Any:
         raise NotARun(f"No run at {path}: it {found}. A run is the folder that watch(..., to=...) names") from error
     except NotADirectoryError as error:
         raise NotARun(f"No run at {path}: it is a file, and a run is a folder") from error
+    except OSError as error:
+        raise DamagedRun(f"{path / metadata.FILE} cannot be read: {error}") from error
     try:
         return json.loads(text)
     except ValueError as error:

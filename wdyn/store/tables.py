@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import zarr
 
 from wdyn import schema
 from wdyn.store import encoding, files, metadata
@@ -43,6 +44,12 @@ def write_table(folder: Path, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[
         members[name], paths = write_column(folder / name, values)
         written += paths
     return members, written
+
+
+def read_names(folder: Path, *, length: int) -> npt.NDArray[np.str_]:
+    """Read the first `length` values of a column of strings."""
+    column = zarr.open_array(str(folder), mode="r")
+    return np.array(np.asarray(column[:length]).tolist(), dtype=np.str_)
 
 
 def _chunk(values: npt.NDArray[Any], dtype: str) -> list[bytes | memoryview]:

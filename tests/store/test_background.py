@@ -1,0 +1,246 @@
+"""Do rows reach the disk behind the loop's back, in bounded memory, and is every loss counted?"""
+
+import errno
+import threading
+
+import numpy as np
+import pytest
+
+import wdyn
+from wdyn.rows import Batch, Row, Snapshot
+from wdyn.store import background as module
+from wdyn.store import files
+from wdyn.store.background import BackgroundWriter, failure_message
+
+PATIENCE = 20
+
+
+def in_time(call):
+    """Run a call that must not hang; give its result."""
+    result = []
+    thread = threading.Thread(target=lambda: result.append(call()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive(), "it hangs"
+    return result[0]
+
+
+class Gate:
+    """Holds the writing thread at every append until it is opened."""
+
+    def __init__(self, writer, monkeypatch):
+        self.open, self.entered = threading.Event(), threading.Event()
+        append = writer.append
+
+        def held(batch):
+            self.entered.set()
+            assert self.open.wait(PATIENCE)
+            append(batch)
+
+        monkeypatch.setattr(writer, "append", held)
+
+
+@pytest.fixture
+def writer(oracle, place):
+    writer = oracle.writer(place)
+    yield writer
+    writer.abandon()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Make the disk full when called."""
+
+    def fill(at=0):
+        left = [at]
+        replace = files.replace
+
+        def fails(path, *pieces, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return replace(path, *pieces, **options)
+
+        monkeypatch.setattr(files, "replace", fails)
+
+    return fill
+
+
+def test_rows__are_committed_by_flush(oracle, place, writer):
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    assert background.committed == -1
+    assert background.submit(oracle.batch(0, declare=oracle.declaration()))
+    assert not background.submit(oracle.batch(1, snapshot=False))
+    assert in_time(background.flush) == background.committed == 1
+    assert oracle.steps_of(place)["/states"] == [0, 1]
+    in_time(background.close)
+    assert background.failure is None
+
+
+def test_rows__are_committed_by_close_in_the_order_given(oracle, place, writer):
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    for step in range(40):
+        background.submit(oracle.batch(step, declare=oracle.declaration() if step == 0 else None))
+    in_time(background.close)
+    assert oracle.steps_of(place)["/states"] == list(range(40))
+    assert wdyn.open_run(place).attrs["wdyn"]["lost"] == {"rows": 0, "snapshots": 0}
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(3, 1e9), (10**9, 0.05)])
+def test_rows__are_committed_with_no_flush(oracle, writer, monkeypatch, rows, seconds):
+    monkeypatch.setattr(module, "_PUBLISH_ROWS", rows)
+    monkeypatch.setattr(module, "_PUBLISH_SECONDS", seconds)
+    monkeypatch.setattr(module, "_PUBLISH_PAUSE", 0.0)
+    published = threading.Event()
+    commit = writer.commit
+    monkeypatch.setattr(writer, "commit", lambda: (commit(), writer.committed >= 2 and published.set()))
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    for step in range(3):
+        background.submit(oracle.batch(step, declare=oracle.declaration() if step == 0 else None))
+    assert published.wait(PATIENCE)
+    in_time(background.close)
+
+
+def test_snapshot__that_finds_no_room_is_dropped_and_counted_and_its_rows_are_kept(oracle, place, writer, monkeypatch):
+    gate = Gate(writer, monkeypatch)
+    released = []
+    one = oracle.batch(0).nbytes
+    background = BackgroundWriter(writer, limit_bytes=int(1.5 * one))
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    assert gate.entered.wait(PATIENCE)
+    dropped = oracle.batch(1)
+    dropped = Batch(1, dropped.rows, Snapshot(1, dropped.snapshot.values, lambda: released.append(1)))
+    assert not background.submit(dropped)
+    assert released == [1]
+    gate.open.set()
+    in_time(background.close)
+    assert background.lost == {"rows": 0, "snapshots": 1}
+    assert wdyn.open_run(place).attrs["wdyn"]["lost"] == background.lost
+    steps = oracle.steps_of(place)
+    assert steps["/states"] == [0, 1]
+    assert steps[f"/weights/{oracle.LAYERED}"] == [0]
+
+
+def test_rows__that_find_no_room_are_lost_and_counted_but_never_their_declaration(oracle, place, writer, monkeypatch):
+    gate = Gate(writer, monkeypatch)
+    background = BackgroundWriter(writer, limit_bytes=1)
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    assert gate.entered.wait(PATIENCE)
+    assert not background.submit(oracle.batch(1))
+    assert not background.submit(oracle.batch(2, declare=oracle.declaration(4, known=3), count=4))
+    assert background.lost == {"rows": 6, "snapshots": 2}
+    gate.open.set()
+    in_time(background.flush)
+    assert background.submit(oracle.batch(3, count=4), wait=True)
+    in_time(background.close)
+    assert background.failure is None
+    steps = oracle.steps_of(place)
+    assert steps["/states"] == [0, 3]
+    assert steps[f"/weights/{oracle.LATE}"] == [3]
+
+
+def test_queue__never_holds_more_bytes_than_its_limit(oracle, writer, monkeypatch):
+    gate = Gate(writer, monkeypatch)
+    row = Row("scalars", 0, {"loss": np.zeros(())})
+    background = BackgroundWriter(writer, limit_bytes=10 * row.nbytes)
+    for step in range(100):
+        background.submit(Batch(step, (row,)))
+        assert background._bytes <= 10 * row.nbytes
+    assert background.lost["rows"] == 90
+    gate.open.set()
+    in_time(background.close)
+
+
+def test_batch__larger_than_the_limit_passes_alone(oracle, place, writer):
+    background = BackgroundWriter(writer, limit_bytes=1)
+    assert background.submit(oracle.batch(0, declare=oracle.declaration()), wait=True)
+    assert background.submit(oracle.batch(1), wait=True)
+    in_time(background.close)
+    assert oracle.steps_of(place)[f"/weights/{oracle.LAYERED}"] == [0, 1]
+
+
+def test_submit__waits_for_room_when_told_to(oracle, writer, monkeypatch):
+    gate = Gate(writer, monkeypatch)
+    background = BackgroundWriter(writer, limit_bytes=1)
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    taken = []
+    waiting = threading.Thread(target=lambda: taken.append(background.submit(oracle.batch(1), wait=True)))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    gate.open.set()
+    waiting.join(PATIENCE)
+    assert taken == [True]
+    in_time(background.close)
+    assert background.lost == {"rows": 0, "snapshots": 0}
+
+
+def test_memory__is_released_once_it_is_written(oracle, writer):
+    released = []
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    one = oracle.batch(0, declare=oracle.declaration())
+    held = Snapshot(0, one.snapshot.values, lambda: released.append(0))
+    background.submit(Batch(0, one.rows, held, one.declaration))
+    in_time(background.close)
+    assert released == [0]
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 20])
+def test_full_disk__is_told_and_leaves_what_was_committed(oracle, place, writer, full_disk, at):
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    assert in_time(background.flush) == 0
+    full_disk(at)
+    released = []
+    for step in range(1, 4):
+        one = oracle.batch(step)
+        background.submit(Batch(step, one.rows, Snapshot(step, one.snapshot.values, lambda: released.append(1))))
+    in_time(background.flush)
+    committed = background.committed
+    assert not in_time(lambda: background.submit(oracle.batch(9), wait=True))
+    in_time(background.flush)
+    in_time(background.close)
+    in_time(background.close)
+    assert isinstance(background.failure, OSError)
+    assert len(released) == 3
+    if committed == 0:  # the disk may also fill after the commit, in the groups' own metadata
+        assert background.lost == {"rows": 12, "snapshots": 4}
+    message = failure_message(background)
+    assert "No space left on device" in message
+    assert f"up to step {committed} are safe" in message
+    assert oracle.steps_of(place)["/states"][-1] >= committed
+    assert writer._lock.released
+
+
+def test_full_disk__may_come_as_late_as_close(oracle, place, writer, full_disk):
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    in_time(background.flush)
+    background.submit(oracle.batch(1))
+    full_disk(2)
+    in_time(background.close)
+    assert isinstance(background.failure, OSError)
+    assert background.lost == {"rows": 3, "snapshots": 1}
+    assert oracle.steps_of(place)["/states"] == [0]
+
+
+def test_anything_after_close__is_lost_and_hangs_nothing(oracle, writer):
+    background = BackgroundWriter(writer, limit_bytes=1)
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    in_time(background.close)
+    assert not in_time(lambda: background.submit(oracle.batch(1), wait=True))
+    assert in_time(background.flush) == 0
+    in_time(background.close)
+    assert background.failure is None
+    assert background.lost == {"rows": 3, "snapshots": 1}
+
+
+def test_losses__are_summed_over_attempts(oracle, place):
+    for resumed_from in (-1, 1):
+        writer = oracle.writer(place, resume=resumed_from > 0, attempt={"resumed_from_step": resumed_from})
+        background = BackgroundWriter(writer, limit_bytes=1 << 20)
+        background._lost_snapshots = 2
+        declare = oracle.declaration() if resumed_from < 0 else None
+        background.submit(oracle.batch(max(0, resumed_from), declare=declare))
+        in_time(background.close)
+    assert wdyn.open_run(place).attrs["wdyn"]["lost"] == {"rows": 0, "snapshots": 4}

@@ -1,0 +1,301 @@
+"""Does a run stay whole under faults, kills and readers at any moment?"""
+
+import contextlib
+import errno
+import functools
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import wdyn
+from wdyn.errors import CannotRecord
+from wdyn.rows import Batch
+from wdyn.store import files
+from wdyn.store import writer as writer_module
+from wdyn.store.writer import Writer
+
+ORACLE = Path(__file__).with_name("oracle.py")
+
+
+class FailAt:
+    """Fails the N-th call; and all later ones, as a full disk does, or `once`."""
+
+    def __init__(self, inner, number, *, once=False):
+        self.inner, self.left, self.once, self.failed = inner, number, once, False
+
+    def __get__(self, instance, owner):
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *arguments, **options):
+        self.left -= 1
+        if self.left == -1 or (self.left < -1 and not self.once):
+            self.failed = True
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.inner(*arguments, **options)
+
+
+def record(oracle, path, told):
+    """Write a run with all that may happen to one; note each committed step."""
+    with oracle.writer(path) as writer:
+        writer.append(oracle.batch(0, declare=oracle.declaration()))
+        told.append(writer.commit())
+        writer.append(oracle.batch(1))
+        writer.append(oracle.batch(2, snapshot=False))
+        told.append(writer.commit())
+        writer.append(oracle.batch(3, declare=oracle.declaration(4, known=3), count=4))
+        writer.append(oracle.batch(4, count=4))
+        told.append(writer.commit())
+        writer.append(oracle.batch(5, count=4))
+    told.append(writer.committed)
+
+
+def is_whole(oracle, path, told):
+    """Whether the run opens, shows every committed row with its values, and no part of a batch."""
+    if not told:
+        return True
+    steps = oracle.steps_of(path)
+    rows = steps["/statistics/weights"]
+    assert rows == list(range(len(rows)))
+    assert rows[-1] >= told[-1]
+    assert steps["/states"] == steps["/scalars"] == rows
+    assert steps[f"/weights/{oracle.LAYERED}"] == [step for step in rows if step != 2]
+    return True
+
+
+def fail_everywhere(oracle, tmp_path, monkeypatch, target, name, *, stride=1, once=False):
+    """Fail at the first, second, ... call of a function until none fails; give the count of calls."""
+    inner, number = getattr(target, name), 0
+    while True:
+        path, told, fault = tmp_path / f"{number}.zarr", [], FailAt(inner, number, once=once)
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, fault)
+            with contextlib.suppress(OSError):
+                record(oracle, path, told)
+        assert is_whole(oracle, path, told)
+        if not fault.failed:
+            assert told == [0, 2, 4, 5]
+            return number
+        number += stride
+
+
+FAULTS = {"replace": 100, "write": 100, "mkdir": 20}
+
+
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize("name", FAULTS)
+def test_commit__leaves_whole_rows_where_an_operation_fails(oracle, tmp_path, monkeypatch, name, once):
+    stride = FAULTS[name] // 4
+    assert fail_everywhere(oracle, tmp_path, monkeypatch, os, name, stride=stride, once=once) >= FAULTS[name]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize("name", FAULTS)
+def test_commit__leaves_whole_rows_wherever_an_operation_fails(oracle, tmp_path, monkeypatch, name, once):
+    assert fail_everywhere(oracle, tmp_path, monkeypatch, os, name, stride=1, once=once) >= FAULTS[name]
+
+
+def test_commit__leaves_whole_rows_when_the_flush_fails(oracle, tmp_path, monkeypatch):
+    assert fail_everywhere(oracle, tmp_path, monkeypatch, files, "make_durable") == 4
+
+
+def test_publishing_before_writing__is_caught_by_the_faults(oracle, tmp_path, monkeypatch):
+    def hasty(self):
+        rows = {path: group.rows for path, group in self._tree._groups.items()}
+        assert rows
+        files.replace(self.path / "zarr.json", writer_module.metadata.encode(self._root()), durable=True)
+        self.committed = self._last_step
+        files.make_durable(self.path, self._tree.flush())
+        self._tree.settle()
+        return self.committed
+
+    monkeypatch.setattr(Writer, "commit", hasty)
+    with pytest.raises(AssertionError):
+        fail_everywhere(oracle, tmp_path, monkeypatch, os, "replace")
+
+
+def test_half_a_batch__is_never_committed(oracle, place, monkeypatch):
+    writer = oracle.writer(place)
+    writer.append(oracle.batch(0, declare=oracle.declaration()))
+    writer.commit()
+    with monkeypatch.context() as patch:
+        patch.setattr(writer_module.Tree, "_append_snapshot", FailAt(None, 0))
+        with pytest.raises(OSError, match="No space left"):
+            writer.append(oracle.batch(1))
+    with pytest.raises(CannotRecord, match="failed before; what was committed until then is safe"):
+        writer.commit()
+    with pytest.raises(CannotRecord, match="failed before"):
+        writer.append(oracle.batch(2))
+    writer.abandon()
+    assert oracle.steps_of(place)["/statistics/weights"] == [0]
+
+
+def test_half_a_batch__is_left_out_when_the_block_ends_with_its_error(oracle, place, monkeypatch):
+    monkeypatch.setattr(writer_module.Tree, "_append_snapshot", FailAt(writer_module.Tree._append_snapshot, 1))
+    with pytest.raises(OSError, match="No space left"), oracle.writer(place) as writer:
+        writer.append(oracle.batch(0, declare=oracle.declaration()))
+        writer.append(oracle.batch(1))
+    assert not (place / "zarr.json").exists()
+
+
+def test_commit__makes_every_chunk_durable_before_it_publishes(oracle, place, monkeypatch):
+    """Record the order of operations: no chunk may be written between the flush and the rename of the root."""
+    order = []
+    replace, durable = files.replace, files.make_durable
+    monkeypatch.setattr(files, "replace", lambda path, *a, **k: (order.append(path), replace(path, *a, **k))[1])
+    monkeypatch.setattr(files, "make_durable", lambda root, paths: (order.append("durable"), durable(root, paths))[1])
+    with oracle.writer(place) as writer:
+        writer.append(oracle.batch(0, declare=oracle.declaration()))
+        writer.commit()
+        first = list(order)
+    root = first.index(place / "zarr.json")
+    assert first[root - 1] == "durable"
+    assert all(path.name != "c" and not path.name.startswith("c.") for path in first[root:] if path != "durable")
+    step = place / "statistics/weights/step/c.0"
+    assert first.index(place / "statistics/weights/mean/c.0.0") < first.index(step) < root
+
+
+class Killed:
+    """A process that writes for ever, and what it has acknowledged."""
+
+    def __init__(self, command):
+        self.told = [-1]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.told.append(int(line))
+
+    def kill_after(self, seconds):
+        limit = time.monotonic() + 60
+        while len(self.told) < 2 and self.process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.002)
+        time.sleep(seconds)
+        assert self.process.poll() is None, self.process.stderr.read()
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stderr.close()
+        self.process.stdout.close()
+        return self.told[-1]
+
+
+def kill_writers(oracle, path, *, kills, seed):
+    """Kill one writer after another, each continuing the run of the one before; check the run after each."""
+    chance = random.Random(seed)
+    for attempt in range(kills):
+        told = Killed([sys.executable, str(ORACLE), str(path)]).kill_after(chance.uniform(0, 0.3))
+        steps = oracle.steps_of(path)
+        assert steps["/states"][-1] >= told
+        for group in ("/statistics/weights", "/scalars", f"/weights/{oracle.LAYERED}", f"/weights/{oracle.BITS}"):
+            assert steps[group] == steps["/states"]
+        run = wdyn.open_run(path)
+        effective = run["states"]["step"].values
+        np.testing.assert_array_equal(effective, np.arange(len(effective)))
+        assert len(run.attrs["wdyn"]["attempts"]) == attempt + 1
+
+
+@pytest.mark.kill
+def test_kill__keeps_every_acknowledged_row(oracle, place):
+    kill_writers(oracle, place, kills=8, seed=0)
+
+
+@pytest.mark.kill
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_kill__keeps_every_acknowledged_row_of_many(oracle, place, seed):
+    kill_writers(oracle, place, kills=20, seed=seed + 1)
+
+
+WATCHED = """
+import sys, torch, wdyn
+torch.manual_seed(0)
+model = torch.nn.Linear(3, 2, bias=False)
+torch.nn.init.zeros_(model.weight)
+optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+told = -1
+with wdyn.watch(model, optimizer, to=sys.argv[1], every=1, snapshots=1) as w:
+    while True:
+        model.weight.grad = torch.full_like(model.weight, -1.0)
+        optimizer.step()
+        if w.committed != told:
+            told = w.committed
+            print(told, flush=True)
+"""
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("seconds", [0.1, 0.9])
+def test_kill__keeps_every_acknowledged_row_of_a_watch(tmp_path, seconds):
+    path = tmp_path / "run.zarr"
+    told = Killed([sys.executable, "-c", WATCHED, str(path)]).kill_after(seconds)
+    run = wdyn.open_run(path)
+    means = wdyn.statistics(run)["mean"].sel(parameter="weight")
+    assert means["step"].values[-1] >= told
+    np.testing.assert_array_equal(means["step"].values, np.arange(means.sizes["step"]))
+    np.testing.assert_array_equal(means.values, means["step"].values)  # each step adds 1 to every weight
+    kept = wdyn.select(run, path="weight")
+    np.testing.assert_array_equal(kept.mean(("fan_out", "fan_in")).values, kept["step"].values)
+
+
+def test_reader__sees_a_growing_prefix_while_a_writer_appends(oracle, place):
+    stop, failures = threading.Event(), []
+
+    def write():
+        try:
+            with oracle.writer(place) as writer:
+                writer.append(oracle.batch(0, declare=oracle.declaration()))
+                writer.commit()
+                ready.set()
+                step = 0
+                while not stop.is_set():
+                    step += 1
+                    writer.append(oracle.batch(step))
+                    if step % 3 == 0:
+                        writer.commit()
+        except BaseException as error:
+            failures.append(error)
+            ready.set()
+
+    ready = threading.Event()
+    thread = threading.Thread(target=write)
+    thread.start()
+    ready.wait(30)
+    seen, opened, until = 0, 0, time.monotonic() + 3
+    try:
+        while time.monotonic() < until:
+            steps = oracle.steps_of(place)
+            assert all(rows == list(range(len(rows))) for rows in steps.values())
+            assert len(set(map(len, steps.values()))) == 1
+            assert len(steps["/states"]) >= seen
+            seen = len(steps["/states"])
+            with xr.open_zarr(place, group=f"weights/{oracle.LAYERED}", chunks=None) as group:
+                alone = oracle.check(group.load(), f"/weights/{oracle.LAYERED}")
+            with xr.open_zarr(place / "statistics/weights", chunks=None) as group:
+                own = oracle.check(group.load(), "/statistics/weights")
+            assert alone == list(range(len(alone)))
+            assert own == list(range(len(own)))
+            opened += 1
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+    assert opened >= 3
+    assert seen > 3
+
+
+def test_batch_without_rows__moves_the_committed_step(oracle, place):
+    with oracle.writer(place) as writer:
+        writer.append(Batch(7, declaration=oracle.declaration()))
+        assert writer.committed == -1
+        assert writer.commit() == writer.committed == 7

@@ -1,0 +1,119 @@
+"""Do the arrays of a group grow together, whatever is added when?"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wdyn.errors import DamagedRun
+from wdyn.store import files, metadata
+from wdyn.store.growing import RowGroup
+
+CHUNK = 4
+
+
+def read(folder, members):
+    """What plain zarr reads, with the lengths that the group tells."""
+    for name, node in members.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        files.replace(folder / name / metadata.FILE, metadata.encode(node))
+    return {name: zarr.open_array(str(folder / name), mode="r")[...] for name in members}
+
+
+def expected(rows, names, columns):
+    """The same, built naively: a table of what was appended, the rest NaN or -1."""
+    whole = {
+        "step": np.array([row["step"] for row in rows], np.int64),
+        "attempt": np.array([row["attempt"] for row in rows], np.int64),
+    }
+    for name in names:
+        if name.startswith("scalar"):
+            whole[name] = np.array([row["values"].get(name, np.nan) for row in rows])
+            continue
+        count = name.startswith("count")
+        filled = np.full((len(rows), columns), -1 if count else np.nan, np.int64 if count else np.float64)
+        for at, row in enumerate(rows):
+            value = row["values"].get(name, ())
+            filled[at, : len(value)] = value
+        whole[name] = filled
+    return whole
+
+
+@st.composite
+def histories(draw):
+    """Rows with arrays that come and go and get more columns, and places where the writer starts again or commits."""
+    history, columns = [], draw(st.integers(1, 3))
+    for step in range(draw(st.integers(1, 14))):
+        columns += draw(st.sampled_from([0, 0, 0, 1, 4]))
+        names = draw(st.sets(st.sampled_from(["scalar a", "scalar b", "mean", "count"])))
+        values = {
+            name: float(step)
+            if name.startswith("scalar")
+            else np.arange(columns, dtype=np.int64 if name == "count" else np.float64) + step
+            for name in sorted(names)
+        }
+        then = draw(st.sampled_from(["", "", "flush", "restart"]))
+        history.append({"step": step, "attempt": step // 3, "values": values, "then": then})
+    return history
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@given(histories(), st.integers(1, 3))
+def test_group__holds_what_was_appended(history, chunk_columns):
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "group"
+        group = RowGroup(folder, column_dim="parameter", chunk_columns=chunk_columns, chunk_rows=CHUNK)
+        for row in history:
+            group.append(row["step"], row["attempt"], row["values"])
+            if row["then"]:
+                group.flush()
+            if row["then"] == "restart":
+                group = RowGroup.restored(folder, group.members(), column_dim="parameter", chunk_columns=chunk_columns)
+        group.flush()
+        names = {name for row in history for name in row["values"]}
+        columns = max((len(value) for row in history for value in row["values"].values() if np.ndim(value)), default=0)
+        found = read(folder, group.members())
+        wanted = expected(history, names, columns)
+        assert found.keys() == wanted.keys()
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 31, 32, 33, 511, 512, 513])
+@pytest.mark.parametrize("columns", [1, 130, 5000])
+def test_group__is_restored_at_every_border_of_chunks(tmp_path, rows, columns):
+    group = RowGroup(tmp_path / "g", column_dim="parameter", chunk_columns=columns)
+    for step in range(rows):
+        group.append(step, 0, {"mean": np.full(columns, float(step)), "loss": -float(step)})
+    group.flush()
+    again = RowGroup.restored(tmp_path / "g", group.members(), column_dim="parameter")
+    assert again.members() == group.members()
+    again.append(rows, 1, {"mean": np.full(columns, float(rows)), "loss": -float(rows)})
+    again.flush()
+    found = read(tmp_path / "g", again.members())
+    np.testing.assert_array_equal(found["step"], np.arange(rows + 1))
+    np.testing.assert_array_equal(found["attempt"], [0] * rows + [1])
+    np.testing.assert_array_equal(found["loss"], -np.arange(rows + 1.0))
+    np.testing.assert_array_equal(found["mean"], np.repeat(np.arange(rows + 1.0)[:, None], columns, axis=1))
+
+
+def test_group__keeps_the_true_name_of_an_array(tmp_path):
+    group = RowGroup(tmp_path / "g")
+    group.append(0, 0, {"loss_train": 1.0}, long_names={"loss_train": "loss/train"})
+    group.flush()
+    again = RowGroup.restored(tmp_path / "g", group.members())
+    assert again.members()["loss_train"]["attributes"] == {"long_name": "loss/train"}
+
+
+def test_group__refuses_a_damaged_tail(tmp_path):
+    group = RowGroup(tmp_path / "g")
+    group.append(0, 0, {"loss": 1.0})
+    group.flush()
+    file = tmp_path / "g/loss/c.0"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DamagedRun, match=r"loss.c\.0 cannot be read back: checksum does not fit"):
+        RowGroup.restored(tmp_path / "g", group.members())

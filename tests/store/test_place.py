@@ -1,0 +1,130 @@
+"""Is recording refused where it cannot begin, and continued after the right step?"""
+
+import os
+
+import numpy as np
+import pytest
+
+from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, RunLocked
+from wdyn.rows import Batch
+from wdyn.store import place as module
+from wdyn.store.place import check_place, last_step, open_writer, parameters_before, resume_step
+
+
+@pytest.fixture
+def run(oracle, place):
+    with oracle.writer(place) as writer:
+        for step in range(3):
+            writer.append(oracle.batch(step, declare=oracle.declaration() if step == 0 else None))
+    return place
+
+
+def begin(place, resumed_from=-1):
+    return open_writer(place, model="M", optimizers=[], attempt={"resumed_from_step": resumed_from})
+
+
+def test_place__that_is_free_is_taken_as_it_is(place):
+    assert check_place(str(place), resume=False) == place
+    assert check_place(place, resume=True) == place
+    assert not place.exists()
+
+
+def test_place__with_a_run_is_refused_with_the_three_ways_on(run):
+    with pytest.raises(RunExists, match=r"continue it with watch\(\.\.\., resume=True\), record elsewhere .*delete it"):
+        check_place(run, resume=False)
+    for resume in (True, 0, 7):
+        assert check_place(run, resume=resume) == run
+
+
+@pytest.mark.parametrize("resume", [True, False, 3])
+def test_place__with_something_else_is_refused(tmp_path, resume):
+    (tmp_path / "notes.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(InvalidArgument, match="exists and is no run; choose a path that does not exist yet"):
+            check_place(path, resume=resume)
+
+
+def test_place__without_a_run_has_no_step_to_continue_from(place):
+    with pytest.raises(NotARun, match="resume=3, but no run is at"):
+        check_place(place, resume=3)
+
+
+def test_place__refuses_a_negative_step(run):
+    with pytest.raises(InvalidArgument, match="resume=-1: needed is True, False, or a step"):
+        check_place(run, resume=-1)
+
+
+def test_place__of_a_writer_killed_before_its_first_row_is_free(oracle, place):
+    killed = oracle.writer(place)
+    killed.append(oracle.batch(0, declare=oracle.declaration()))
+    killed.abandon()
+    assert check_place(place, resume=False) == place
+    begin(place).close()
+
+
+def test_resume__continues_after_the_right_step(run, place):
+    assert resume_step(run, resume=True, loaded=None) == last_step(run) == 2
+    assert resume_step(run, resume=True, loaded=1) == 1
+    assert resume_step(run, resume=0, loaded=1) == 0
+    assert resume_step(run, resume=False, loaded=None) == -1
+    assert resume_step(run.with_name("free"), resume=True, loaded=5) == -1
+
+
+def test_last_step__of_a_run_without_rows_is_0(oracle, place):
+    writer = oracle.writer(place)
+    writer.append(Batch(0, declaration=oracle.declaration()))
+    writer.commit()
+    writer.abandon()
+    assert last_step(place) == 0
+    begin(place, resumed_from=0).close()
+
+
+def test_writer__is_refused_while_another_writes(run):
+    first = begin(run, resumed_from=2)
+    with pytest.raises(RunLocked, match="another watch of this very process"):
+        begin(run, resumed_from=2)
+    first.close()
+    begin(run, resumed_from=2).close()
+
+
+def test_writer__refuses_to_overwrite_a_run(run):
+    before = (run / "zarr.json").read_bytes()
+    with pytest.raises(RunExists, match="already holds a run"):
+        begin(run)
+    assert (run / "zarr.json").read_bytes() == before
+    begin(run, resumed_from=1).close()  # the refusal held no lock
+
+
+def test_writer__refuses_to_continue_nothing_and_leaves_no_trace(place):
+    with pytest.raises(NotARun, match="it does not exist"):
+        begin(place, resumed_from=1)
+    assert not place.exists()
+
+
+def test_writer__tells_of_a_place_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CannotRecord, match=r"Cannot record into .*Needed is a folder that can be written"):
+        begin(tmp_path / "file" / "run.zarr")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_writer__tells_of_a_folder_that_is_read_only(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(CannotRecord, match="Permission denied"):
+        begin(tmp_path / "run.zarr")
+
+
+def test_parameters_before__gives_table_and_arrays_of_the_run_that_is_continued(oracle, run):
+    writer = begin(run, resumed_from=2)
+    table, arrays = parameters_before(writer)
+    for name, values in oracle.table().items():
+        np.testing.assert_array_equal(table[name], values)
+    assert arrays == tuple(oracle.ARRAYS[:2])
+    writer.close()
+
+
+def test_parameters_before__gives_none_for_a_run_that_starts(place):
+    writer = begin(place)
+    assert parameters_before(writer) is None
+    writer.close()
+    assert module.FRESH == -1

@@ -1,0 +1,134 @@
+"""How does one array grow along `step`, chunk by chunk?
+
+The rows of the last, unfinished chunk are kept in memory; that chunk is rewritten whole, by rename, until it is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wdyn import schema
+from wdyn.errors import DamagedRun
+from wdyn.store import encoding, files, metadata
+
+MISSING_COUNT = -1
+
+
+class Series:
+    """One array (step,) or (step, columns), float64 or int64, with the rows of its unfinished chunk.
+
+    Parameters
+    ----------
+    folder
+        Where the array lies.
+    dtype
+        ``float64``, where NaN is what was not recorded, or ``int64``, where -1 is.
+    dims
+        Names of its axes.
+    chunk
+        Shape of a chunk; fixed for ever, so that columns can be added later.
+    columns
+        Length of the second axis; not used for (step,).
+    """
+
+    def __init__(
+        self, folder: Path, *, dtype: str, dims: tuple[str, ...], chunk: tuple[int, ...], columns: int
+    ) -> None:
+        self.folder = folder
+        self.dtype = dtype
+        self.long_name = ""
+        self._dims, self._chunk = dims, chunk
+        self._fill = np.nan if dtype == "float64" else MISSING_COUNT
+        self._tail: npt.NDArray[Any] = np.full((chunk[0], columns)[: len(dims)], self._fill, dtype)
+
+    @property
+    def columns(self) -> int | None:
+        """Length of the second axis; None where there is none."""
+        return self._tail.shape[1] if self._tail.ndim > 1 else None
+
+    def metadata(self, rows: int) -> metadata.Node:
+        """Describe the array at a length of `rows`."""
+        counted = self.dtype == "int64" and self.columns is not None
+        attributes: dict[str, Any] = {"missing_value": MISSING_COUNT} if counted else {}
+        if self.long_name:
+            attributes["long_name"] = self.long_name
+        return metadata.array(
+            shape=(rows, *self._tail.shape[1:]),
+            chunk=self._chunk,
+            dims=self._dims,
+            dtype=self.dtype,
+            fill="NaN" if self.dtype == "float64" else MISSING_COUNT,
+            attributes=attributes,
+        )
+
+    def put(self, row: int, value: npt.NDArray[Any]) -> None:
+        """Set one row of the unfinished chunk: a scalar, or at most as many values as there are columns."""
+        if value.ndim:
+            self._tail[row, : len(value)] = value
+        else:
+            self._tail[row] = value
+
+    def widen(self, columns: int) -> None:
+        """Make room for more columns; rows so far have nothing there."""
+        if self.columns is not None and columns > self.columns:
+            extra = columns - self.columns
+            self._tail = np.pad(self._tail, ((0, 0), (0, extra)), constant_values=self._fill)
+
+    def write(self, number: int) -> list[Path]:
+        """Write the unfinished chunk as the one with this number along `step`; return the files."""
+        written = []
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            files.replace(self.folder / metadata.FILE, metadata.encode(self.metadata(0)))
+            written.append(self.folder / metadata.FILE)
+        for path, block in self._blocks(number):
+            files.replace(path, *encoding.chunk(self._padded(block)))
+            written.append(path)
+        return written
+
+    def clear(self) -> None:
+        """Begin the next chunk."""
+        self._tail[...] = self._fill
+
+    def read(self, number: int, *, kept: int) -> None:
+        """Take the first `kept` rows of a chunk from the disk.
+
+        Raises
+        ------
+        DamagedRun
+            A file of the chunk cannot be read back.
+        """
+        for path, block in self._blocks(number):
+            if not path.exists():  # the array, or this column of chunks, began after these rows
+                continue
+            try:
+                stored = encoding.decode_chunk(path.read_bytes(), dtype=self.dtype).reshape(self._chunk)
+            except (OSError, ValueError) as error:
+                raise DamagedRun(f"{path} cannot be read back: {error}. Record into a new run instead") from error
+            block[:kept] = stored[:kept, : block.shape[1]] if block.ndim > 1 else stored[:kept]
+
+    def _blocks(self, number: int) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
+        """Give the file and the view of each chunk along the columns; the last view may be narrower than a chunk."""
+        if self.columns is None:
+            yield self.folder / metadata.chunk_key(number), self._tail
+            return
+        width = self._chunk[1]
+        for at, start in enumerate(range(0, self.columns, width)):
+            yield self.folder / metadata.chunk_key(number, at), self._tail[:, start : start + width]
+
+    def _padded(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if block.shape == self._chunk:
+            return block
+        full = np.full(self._chunk, self._fill, self.dtype)
+        full[:, : block.shape[1]] = block
+        return full
+
+
+def is_coordinate(name: str) -> bool:
+    """Whether an array tells which row is which; these are written after the rows that they tell of."""
+    return name in (schema.STEP, schema.ATTEMPT)
