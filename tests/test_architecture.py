@@ -41,7 +41,7 @@ STAGES = {
     "rows": Stage("numpy", "schema arrays"),
     # The line from a model to a report; each stage knows earlier ones only.
     "capture": Stage("torch numpy xarray", WORDS),
-    "store": Stage("zarr numpy xarray dask ml_dtypes google_crc32c", WORDS),
+    "store": Stage("zarr numcodecs numpy xarray dask ml_dtypes google_crc32c", WORDS),
     "reading": Stage("numpy xarray dask", f"{WORDS} store"),
     "analysis": Stage("numpy scipy xarray", f"{WORDS} reading"),
     "plots": Stage("seaborn matplotlib numpy pandas xarray", f"{WORDS} reading analysis"),

@@ -9,7 +9,9 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+from numcodecs.zstd import Zstd
 
+ZSTD_LEVEL = 1
 CHECKSUM_BYTES = 4
 
 
@@ -23,6 +25,12 @@ def checksum(data: bytes | memoryview) -> bytes:
 def chunk(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
     """Encode one chunk (codecs ``bytes`` little-endian, ``crc32c``)."""
     data = _raw(values)
+    return [data, checksum(data)]
+
+
+def small_chunk(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
+    """Encode one chunk (codecs ``bytes``, ``zstd``, ``crc32c``): what is not recorded yet then takes no room."""
+    data = Zstd(level=ZSTD_LEVEL).encode(_raw(values))
     return [data, checksum(data)]
 
 
@@ -46,8 +54,8 @@ def shard(blocks: Sequence[npt.NDArray[Any]]) -> list[bytes | memoryview]:
     return [*pieces, *chunk(index)]
 
 
-def decode_chunk(data: bytes, *, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Undo `chunk`, as a flat array.
+def decode_small_chunk(data: bytes, *, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Undo `small_chunk`, as a flat array.
 
     Raises
     ------
@@ -57,7 +65,7 @@ def decode_chunk(data: bytes, *, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     body, expected = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if checksum(body) != expected:
         raise ValueError("checksum does not fit")
-    return np.frombuffer(body, dtype=np.dtype(dtype).newbyteorder("<")).copy()
+    return np.frombuffer(Zstd().decode(body), dtype=np.dtype(dtype).newbyteorder("<")).copy()
 
 
 def _raw(values: npt.NDArray[Any]) -> memoryview:

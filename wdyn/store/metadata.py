@@ -6,12 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wdyn.store import encoding
+
 FILE = "zarr.json"
 Node = dict[str, Any]
 """The metadata of one group or array, as JSON objects."""
 
 _CHECKED = [{"name": "crc32c"}]
-_BYTES: list[Any] = [{"name": "bytes", "configuration": {"endian": "little"}}, *_CHECKED]
+_LITTLE_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
+_ZSTD = {"name": "zstd", "configuration": {"level": encoding.ZSTD_LEVEL, "checksum": False}}
+_BYTES: list[Any] = [_LITTLE_ENDIAN, *_CHECKED]
+_SMALL: list[Any] = [_LITTLE_ENDIAN, _ZSTD, *_CHECKED]
 
 
 def array(
@@ -23,9 +28,10 @@ def array(
     fill: object,
     inner_chunk: Sequence[int] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    compressed: bool = False,
 ) -> Node:
     """Describe an array; with `inner_chunk`, each `chunk` is a shard of such chunks."""
-    codecs: list[Any] = [{"name": "vlen-utf8"}, *_CHECKED] if dtype == "string" else _BYTES
+    codecs: list[Any] = [{"name": "vlen-utf8"}, *_CHECKED] if dtype == "string" else _SMALL if compressed else _BYTES
     if inner_chunk is not None:
         configuration = {
             "chunk_shape": list(inner_chunk),

@@ -64,6 +64,7 @@ class Series:
             dtype=self.dtype,
             fill="NaN" if self.dtype == "float64" else MISSING_COUNT,
             attributes=attributes,
+            compressed=True,
         )
 
     def put(self, row: int, value: npt.NDArray[Any]) -> None:
@@ -87,7 +88,7 @@ class Series:
             files.replace(self.folder / metadata.FILE, metadata.encode(self.metadata(0)))
             written.append(self.folder / metadata.FILE)
         for path, block in self._blocks(number):
-            files.replace(path, *encoding.chunk(self._padded(block)))
+            files.replace(path, *encoding.small_chunk(self._padded(block)))
             written.append(path)
         return written
 
@@ -107,7 +108,7 @@ class Series:
             if not path.exists():  # the array, or this column of chunks, began after these rows
                 continue
             try:
-                stored = encoding.decode_chunk(path.read_bytes(), dtype=self.dtype).reshape(self._chunk)
+                stored = encoding.decode_small_chunk(path.read_bytes(), dtype=self.dtype).reshape(self._chunk)
             except (OSError, ValueError) as error:
                 raise DamagedRun(f"{path} cannot be read back: {error}. Record into a new run instead") from error
             block[:kept] = stored[:kept, : block.shape[1]] if block.ndim > 1 else stored[:kept]
