@@ -40,7 +40,7 @@ STAGES = {
     "arrays": Stage("", "schema naming"),
     "rows": Stage("numpy", "schema arrays"),
     # The line from a model to a report; each stage knows earlier ones only.
-    "capture": Stage("torch numpy xarray", WORDS),
+    "capture": Stage("torch numba numpy xarray", WORDS),
     "store": Stage("zarr numcodecs numpy xarray dask ml_dtypes google_crc32c", WORDS),
     "reading": Stage("numpy xarray dask", f"{WORDS} store"),
     "analysis": Stage("numpy scipy xarray", f"{WORDS} reading"),

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wdyn import schema
-from wdyn.capture import statistics as module
-from wdyn.capture.statistics import merge, statistics
+from wdyn.capture import host_sums
+from wdyn.capture.statistics import statistics
 
 RELATIVE = 1e-12
 
@@ -50,6 +50,15 @@ def assert_right(tensor: torch.Tensor, *, relative: float = RELATIVE) -> None:
         np.testing.assert_allclose(got[name], float(value), rtol=relative, atol=absolute, err_msg=name)
 
 
+@pytest.fixture(autouse=True, params=["compiled", "numpy"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of summing must give the same numbers."""
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+        monkeypatch.setattr(host_sums, "WORTH_COMPILING", 0)
+        assert host_sums.kernel(1) is not host_sums.numpy_sums
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
@@ -78,8 +87,8 @@ def test_statistics__equal_float64_numpy(
     ],
 )
 def test_statistics__hold_for_odd_tensors(values: object, generator: torch.Generator) -> None:
-    # A mean of 1e4 beside a std of 1e-3 leaves float64 seven digits fewer, in the reference's input itself.
-    assert_right(values(generator), relative=1e-9)
+    # A mean of 1e4 beside a std of 1e-3 is itself rounded to 1e-9 of the std, which is what skewness is measured in.
+    assert_right(values(generator), relative=5e-9)
 
 
 def test_statistics__std_of_a_huge_mean_does_not_collapse() -> None:
@@ -159,23 +168,7 @@ def test_statistics__leave_the_tensor_and_the_random_state_alone(generator: torc
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@given(
-    hnp.arrays(np.float64, st.integers(2, 60), elements=st.floats(-1e3, 1e3)),
-    st.lists(st.integers(0, 60), max_size=6),
-)
-def test_merge__of_any_partition_equals_the_whole(values: np.ndarray, cuts: list[int]) -> None:
-    def sums(part: np.ndarray) -> np.ndarray:
-        return module._sums(torch.from_numpy(part)).numpy()
-
-    pieces = np.split(values, sorted(min(cut, len(values)) for cut in cuts))
-    total = sums(pieces[0])
-    for piece in pieces[1:]:
-        total = merge(total, sums(piece))
-    scale = np.array([np.abs(values).max() ** power for power in (0, 1, 2, 3, 4, 1, 1, 1, 0, 0, 0)])
-    np.testing.assert_allclose(total, sums(values), rtol=1e-10, atol=1e-11 * len(values) * scale.max(initial=1e-300))
-    np.testing.assert_array_equal(total[[0, 6, 7, 8, 9, 10]], sums(values)[[0, 6, 7, 8, 9, 10]])
-
-
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     hnp.arrays(np.float64, st.integers(2, 50), elements=st.floats(-1, 1).filter(lambda x: x == 0 or abs(x) > 1e-3)),
     st.floats(0.125, 8),
@@ -183,10 +176,3 @@ def test_merge__of_any_partition_equals_the_whole(values: np.ndarray, cuts: list
 def test_std__scales_with_the_weights(values: np.ndarray, factor: float) -> None:
     one, scaled = (statistics([torch.from_numpy(x)])["std"][0] for x in (values, factor * values))
     np.testing.assert_allclose(scaled, factor * one, rtol=1e-9, atol=1e-12)
-
-
-def test_masked_sums__equal_the_plain_ones(generator: torch.Generator) -> None:
-    # What a GPU uses, where looking for a NaN first would mean waiting for the device.
-    values = torch.randn(1000, generator=generator, dtype=torch.float64)
-    masked = module._sums_of_finite(values, values.isfinite())
-    np.testing.assert_allclose(masked.numpy(), module._sums(values).numpy(), rtol=1e-12, atol=1e-12)
