@@ -66,7 +66,8 @@ def full_disk(monkeypatch):
     return fill
 
 
-def test_rows__are_committed_by_flush(oracle, place, writer):
+def test_rows__are_committed_by_flush(oracle, place, writer, monkeypatch):
+    monkeypatch.setattr(module, "_PUBLISH_SECONDS", 1e9)
     background = BackgroundWriter(writer, limit_bytes=1 << 20)
     assert background.committed == -1
     assert background.submit(oracle.batch(0, declare=oracle.declaration()))

@@ -32,8 +32,8 @@ def state_dict(run: xr.DataTree, *, step: int) -> OrderedDict[str, Tensor]:
     Returns
     -------
     OrderedDict
-        By full name, in the model's order, persistent buffers included. Names that shared one weight at that step
-        share one tensor here.
+        By full name, in the order of `parameters`, persistent buffers included. Names that shared one weight at that
+        step share one tensor here.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _tensors(run: xr.DataTree, step: int) -> Iterator[tuple[str, Tensor]]:
         whole = _stored(group[schema.VALUE].sel({schema.STEP: step}), slug)
         layers = whole if about["layers"] else (whole,)
         for name, values in zip(about["names"], layers, strict=True):
-            # Each has memory of its own: views of one whole would be refused as shared by safetensors.
+            # Each has memory of its own: saving a view would save the whole, and a change would reach the run.
             yield name, torch.from_numpy(np.array(values, order="C")).view(getattr(torch, about["dtype"]))
 
 
