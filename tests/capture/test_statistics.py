@@ -110,6 +110,17 @@ def test_statistics__nan_and_inf_are_counted_and_the_rest_still_measured(generat
     assert (got["nans"][0], got["infs"][0], got["nonfinite"][0]) == (3, 2, 5)
 
 
+def test_statistics__count_signalling_nans_without_a_warning() -> None:
+    bits = torch.tensor([0x7F800001, 0x7FC00000, 0x3F800000], dtype=torch.int32)
+    got = statistics([bits.view(torch.float32)])
+    assert (got["nans"][0], got["max"][0]) == (2, 1.0)
+
+
+def test_statistics__of_a_difference_of_infinities_count_a_nan() -> None:
+    got = statistics([torch.tensor([torch.inf, 2.0])], minus=[torch.tensor([torch.inf, 1.0])])
+    assert (got["nans"][0], got["mean"][0]) == (1, 1.0)
+
+
 def test_statistics__of_nothing_finite_are_nan_with_the_count_kept() -> None:
     got = statistics([torch.full((5,), torch.nan)])
     assert got["count"][0] == got["nans"][0] == 5

@@ -58,7 +58,8 @@ def _compiled_or_numpy() -> Kernel:
 
 def numpy_sums(values: Block, before: Block) -> Sums:
     """Sum up with numpy, in float64 about the mean of each block."""
-    return merge_all(_block_sums(block) for block in _float64_blocks(values, before))
+    with np.errstate(invalid="ignore"):  # NaN and Inf are counted; numpy would warn of a signalling NaN or Inf - Inf
+        return merge_all(_block_sums(block) for block in _float64_blocks(values, before))
 
 
 def _float64_blocks(values: Block, before: Block) -> Iterator[npt.NDArray[np.float64]]:
