@@ -65,6 +65,16 @@ def axes_title(ax: Axes, text: str) -> None:
     ax.set_title("\n".join(textwrap.wrap(plain(text), max(20, int(inches * _CHARACTERS)))), loc="left")
 
 
+def titled(target: Axes, text: str, *, own: bool) -> Figure:
+    """Say the answer above one axes: above its whole figure where that is our `own`; give the figure."""
+    figure = figure_of(target)
+    if own:
+        title(figure, text)
+    else:
+        axes_title(target, text)
+    return figure
+
+
 def plain(text: str) -> str:
     """Keep a dollar in a name from being read as the beginning of a formula."""
     return text.replace("$", r"\$")

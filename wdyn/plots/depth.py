@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from wdyn import schema
 from wdyn.analysis.profiles import without_fused
-from wdyn.plots.canvas import axes_title, figure_of, new_figure, plain, say, style, title
+from wdyn.plots.canvas import new_figure, plain, say, style, title, titled
 from wdyn.plots.palette import depth_map, depth_scale, layer_colours
 
 _COLUMNS = 3
@@ -33,8 +33,7 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
     with style():
         if ax is not None:
             _growth_map(ax, growth)
-            axes_title(ax, words)
-            return figure_of(ax)
+            return titled(ax, words, own=False)
         rows = math.ceil(shown.sizes["role"] / _COLUMNS)
         low = 0.9 + 0.3 * max(1, growth.sizes["role"])
         figure = new_figure(0.8 + 1.75 * rows + low)

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 
 from wdyn import schema
 from wdyn.analysis.verdicts import NOT_AS_MEANT, NOT_FINITE, UNKNOWN
-from wdyn.plots.canvas import axes_title, figure_of, new_figure, plain, say, style, title
+from wdyn.plots.canvas import figure_of, new_figure, plain, say, style, titled
 from wdyn.plots.palette import INK, depth_map, depth_scale, layer_colours
 
 _SPREAD = 0.6  # of a row, over which the layers of a role are spread from top to bottom
@@ -33,12 +33,7 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
             _dots(target, shown, groups)
         else:
             say(target, "All recorded parameters are constant.")
-        figure = figure_of(target)
-        if ax is None:
-            title(figure, answer(result))
-        else:
-            axes_title(ax, answer(result))
-        return figure
+        return titled(target, answer(result), own=ax is None)
 
 
 def answer(result: xr.Dataset) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from wdyn import schema
-from wdyn.plots.canvas import axes_title, figure_of, new_figure, plain, say, short, style, title
+from wdyn.plots.canvas import new_figure, plain, say, short, style, title, titled
 from wdyn.plots.palette import SERIES
 
 _ANNOTATED = 12  # layers up to which the numbers fit in the cells
@@ -29,8 +29,7 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
     with style():
         if ax is not None:
             _upper(ax, result, table)
-            axes_title(ax, answer(result))
-            return figure_of(ax)
+            return titled(ax, answer(result), own=False)
         high = 0.9 + 0.3 * max(4, min(_MOST, table.shape[0]))
         figure = new_figure(0.7 + high + 2.1)
         upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[high, 2.0]))

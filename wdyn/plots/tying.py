@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from wdyn import schema
-from wdyn.plots.canvas import axes_title, figure_of, new_figure, plain, say, short, style, title
+from wdyn.plots.canvas import new_figure, plain, say, short, style, titled
 from wdyn.plots.palette import BAD, GOOD, ODD
 
 _MOST = 16  # pairs that fit one figure
@@ -27,12 +27,7 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
             _lines(target, result.isel(pair=slice(_MOST)))
         else:
             say(target, "Every name has a weight of its own.")
-        figure = figure_of(target)
-        if ax is None:
-            title(figure, answer(result))
-        else:
-            axes_title(ax, answer(result))
-        return figure
+        return titled(target, answer(result), own=ax is None)
 
 
 def answer(result: xr.Dataset) -> str:
