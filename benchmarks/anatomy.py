@@ -48,6 +48,7 @@ def main() -> None:
     """Print one line for each layout."""
     warnings.simplefilter("ignore")
     sys.stdout.write(f"{'layout':24} {'parameters':>10} {'module':>8} {'names':>8} {'unknown':>8} {'ms':>7}\n")
+    sums = [0, 0, 0, 0, 0.0]
     for name, model, table in layouts().built():
         state = {key: tensor.detach() for key, tensor in model.named_parameters(remove_duplicate=False)}
         start = time.perf_counter()
@@ -55,8 +56,15 @@ def main() -> None:
         spent = 1000 * (time.perf_counter() - start)
         right, _, total = verdicts(told, table)
         bare, unknown, _ = verdicts(addresses(state), table)
-        line = f"{name:24} {total:10} {right / total:8.1%} {bare / total:8.1%} {unknown:8} {spent:7.1f}"
-        sys.stdout.write(line + "\n")
+        counts = [total, right, bare, unknown, spent]
+        sums = [one + other for one, other in zip(sums, counts, strict=True)]
+        sys.stdout.write(line(name, *counts))
+    sys.stdout.write(line("all", *sums))
+
+
+def line(name: str, total: float, right: float, bare: float, unknown: float, spent: float) -> str:
+    """Write one line of the table."""
+    return f"{name:24} {total:10.0f} {right / total:8.1%} {bare / total:8.1%} {unknown:8.0f} {spent:7.1f}\n"
 
 
 if __name__ == "__main__":

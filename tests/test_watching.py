@@ -21,6 +21,7 @@ from wdyn.errors import (
     NothingToWatch,
     RunExists,
     RunLocked,
+    WdynWarning,
 )
 
 
@@ -184,6 +185,8 @@ def test_watch__takes_an_empty_folder(model: Tiny, place: Path) -> None:
 def test_watch__refuses_every_0(model: Tiny, place: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"every=0.*1 or more"):
         wdyn.watch(model, to=place, every=0)
+    with pytest.raises(InvalidArgument, match=r"snapshots=0.*1 or more"):
+        wdyn.watch(model, to=place, snapshots=0)
     assert not place.exists()
 
 
@@ -307,6 +310,62 @@ def test_resume__at_a_step_needs_a_run(model: Tiny, place: Path) -> None:
 def test_resume__refuses_a_negative_step(model: Tiny, place: Path) -> None:
     with pytest.raises(InvalidArgument, match="resume=-2"):
         wdyn.watch(model, to=place, resume=-2)
+
+
+def test_resume__with_other_weights_than_those_recorded_is_told(model: Tiny, place: Path) -> None:
+    optimizer = adamw(model)
+    with wdyn.watch(model, optimizer, to=place, every=1):
+        train(model, optimizer, 3)
+    torch.manual_seed(7)
+    fresh = Tiny()
+    with (
+        pytest.warns(WdynWarning, match=r"weights are not those that the run has at step 3: .* differ, such as tok"),
+        wdyn.watch(fresh, to=place, resume=True),
+    ):
+        pass
+
+
+def test_resume__with_the_recorded_weights_is_quiet(model: Tiny, place: Path) -> None:
+    with wdyn.watch(model, to=place, every=1):
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with wdyn.watch(model, to=place, every=1, resume=True):
+            pass
+
+
+def test_resume__beyond_the_last_recorded_step_is_told(model: Tiny, place: Path) -> None:
+    with wdyn.watch(model, to=place):
+        pass
+    with (
+        pytest.warns(WdynWarning, match="continues after step 50, but its last recorded step is 0"),
+        wdyn.watch(model, to=place, resume=50),
+    ):
+        pass
+
+
+def test_resume__with_another_model_is_refused_and_leaves_the_run_as_it_was(model: Tiny, place: Path) -> None:
+    with wdyn.watch(model, to=place):
+        pass
+    with (
+        pytest.raises(InvalidArgument, match="not the model of the run"),
+        wdyn.watch(Tiny(width=4), to=place, resume=True),
+    ):
+        pytest.fail("the block must not be entered")
+    assert len(wdyn.open_run(place).attrs["wdyn"]["attempts"]) == 1
+    with wdyn.watch(model, to=place, resume=True):  # and the lock is free again
+        pass
+
+
+def test_watch__an_optimizer_of_another_model_is_told(model: Tiny, place: Path) -> None:
+    other = adamw(Tiny())
+    with pytest.warns(WdynWarning, match="holds none of the recorded parameters"), wdyn.watch(model, other, to=place):
+        other.step()
+
+
+def test_watch__an_optimizer_that_never_stepped_is_told(model: Tiny, place: Path) -> None:
+    with pytest.warns(WdynWarning, match="never stepped inside the block"), wdyn.watch(model, adamw(model), to=place):
+        pass
 
 
 def test_load_state_dict__comes_before_the_block(model: Tiny, place: Path) -> None:

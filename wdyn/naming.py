@@ -16,6 +16,9 @@ WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "
 DATA_PARALLEL = "module"
 """The component of (Distributed)DataParallel. It is stripped in front only: inside a name it is the user's own word."""
 
+ADAPTER = re.compile(r"lora_(A|B|embedding_A|embedding_B|magnitude_vector)|ia3_l|adapter_(A|B)")
+"""Components that PEFT puts between a module and the small weights which adapt it."""
+
 _SLUG_LENGTH = 40
 
 
@@ -36,6 +39,12 @@ def canonical_names(names: Iterable[str]) -> dict[str, str]:
     canonical = {name: canonical_name(name) for name in names}
     claims = Counter(canonical.values())
     return {name: short if claims[short] == 1 else name for name, short in canonical.items()}
+
+
+def is_adapter(name: str) -> bool:
+    """Say whether a name belongs to an adapter beside the weight that it adapts."""
+    hinted = "lora_" in name or "ia3_l" in name or "adapter_" in name
+    return hinted and any(ADAPTER.fullmatch(component) for component in name.split("."))
 
 
 def slug(name: str, number: int) -> str:

@@ -18,6 +18,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wdyn._version import __version__
+from wdyn.capture.continuity import continuity
+from wdyn.capture.declared import Declared
 from wdyn.capture.optimizers import about
 from wdyn.capture.recorder import Recorder
 from wdyn.capture.scalars import ScalarLog
@@ -25,11 +27,12 @@ from wdyn.capture.schedule import Schedule
 from wdyn.capture.watched import snapshot_schedule
 from wdyn.errors import CannotRecord, WdynWarning
 from wdyn.naming import examples
-from wdyn.rows import Batch, Row
+from wdyn.rows import Batch, Before, Declaration, Row
 from wdyn.schema import Address, Quantity
 from wdyn.store.background import BackgroundWriter, failure_message
 from wdyn.store.dtypes import STORED_TYPES
-from wdyn.store.place import open_writer, parameters_before, resume_step
+from wdyn.store.place import held_before, open_writer, resume_step
+from wdyn.store.writer import Writer
 
 _NEVER = -1
 
@@ -44,6 +47,7 @@ class Plan:
     """None: the default, which depends on the size of a snapshot."""
     what: tuple[Quantity, ...]
     wanted: Callable[[Address], bool]
+    parts: Declared
     resume: bool | int
     disk_limit: int
     queue_bytes: int
@@ -65,8 +69,7 @@ class Recording:
     ) -> None:
         resumed_from = resume_step(plan.place, resume=plan.resume, loaded=loaded_step)
         attempt = {"resumed_from_step": resumed_from, **_circumstances()}
-        writer = open_writer(plan.place, model=type(model).__name__, optimizers=about(optimizers), attempt=attempt)
-        self.step = max(0, resumed_from, loaded_step or 0)
+        self.step = self._first_step = resumed_from if resumed_from >= 0 else loaded_step or 0
         self._optimizers = optimizers
         self._scalars = ScalarLog(optimizers)
         self._pid = os.getpid()
@@ -74,20 +77,24 @@ class Recording:
         self._rows_at = self._states_at = self._snapshot_at = self._prepared_for = _NEVER
         self._seconds = 0.0
         self._alive = True
-        self._background = BackgroundWriter(writer, limit_bytes=plan.queue_bytes)
+        writer = open_writer(plan.place, model=type(model).__name__, optimizers=about(optimizers), attempt=attempt)
         try:
+            before = held_before(writer, step=self.step)
             self._recorder = Recorder(
                 model,
                 optimizers,
                 what=plan.what,
                 wanted=plan.wanted,
+                parts=plan.parts,
                 keepable=frozenset(STORED_TYPES),
-                before=parameters_before(writer),
+                before=before,
             )
-            self._begin(plan)
+            self._begin(plan, writer, before)
         except BaseException:
-            self._background.close()
+            writer.abandon()
             raise
+        self._background = BackgroundWriter(writer, limit_bytes=plan.queue_bytes)
+        self._look_ahead()
 
     @property
     def committed(self) -> int:
@@ -154,45 +161,45 @@ class Recording:
                 self._background.submit(Batch(self.step, self._scalars.take(before=self.step + 1)))
         self._background.close()
         self._notice_failure()
+        if self.step == self._first_step and self._optimizers and self._alive:
+            self._tell("No step was recorded: the optimizer given to watch(...) never stepped inside the block")
         self._alive = False
         lost = self._background.lost
         if any(lost.values()) and self._background.failure is None:
             self._tell(f"{lost['rows']} rows and {lost['snapshots']} snapshots never reached the disk")
 
-    def _begin(self, plan: Plan) -> None:
+    def _begin(self, plan: Plan, writer: Writer, before: Before | None) -> None:
         """Write and publish the row of the first step, before any update."""
-        declaration = self._recorder.look(for_snapshot=False)
+        self._recorder.see()
         default = snapshot_schedule(self._recorder.snapshot_bytes(), disk_limit=plan.disk_limit, tell=self._tell)
         self._rows_due = plan.rows
         self._snapshots_due = default if plan.snapshots is None else plan.snapshots
         self._keeps_snapshots = not self._snapshots_due.never
-        if self._recorder.not_kept:
-            names = examples(self._recorder.not_kept)
-            self._tell(f"No snapshots are kept of {names}: their dtype cannot be stored. Statistics are recorded")
-        self._background.submit(Batch(self.step, declaration=declaration))
-        self._capture(rows=True, snapshot=self._keeps_snapshots, wait=True)
-        self._background.flush()
-        if (failure := self._background.failure) is not None:
-            raise CannotRecord(f"Cannot record into {plan.place}: {failure}") from failure
+        self._tell_what_is_odd()
+        batch = self._batch(rows=True, snapshot=self._keeps_snapshots)
+        for complaint in continuity(before, self._recorder.watched, batch.rows, step=self.step):
+            self._tell(complaint)
+        try:
+            writer.append(batch)
+            writer.commit()
+        except OSError as error:
+            raise CannotRecord(f"Cannot record into {plan.place}: {error}") from error
+        batch.release()
+        self._snapshot_at = self.step if self._keeps_snapshots else _NEVER
         self._scalars.end_step(self.step, seconds=self._seconds, read_tensors=False, stepped=False)
         self._seconds = 0.0
         self._rows_due(self.step)  # schedules are asked about every step, in order
-        self._look_ahead()
+
+    def _tell_what_is_odd(self) -> None:
+        if self._recorder.not_kept:
+            names = examples(self._recorder.not_kept)
+            self._tell(f"No snapshots are kept of {names}: their dtype cannot be stored. Statistics are recorded")
+        if self._optimizers and not self._recorder.is_trained:
+            self._tell("The optimizer holds none of the recorded parameters; is it that of another model?")
 
     def _capture(self, *, rows: bool, snapshot: bool, wait: bool = False) -> None:
         with self._timed():
-            declaration = self._recorder.look(for_snapshot=snapshot)
-            given: list[Row] = []
-            if rows:
-                given += self._recorder.statistics_rows(self.step, stepped=self._prepared_for == self.step)
-                self._rows_at = self.step
-            if self._states_at != self.step:
-                given.append(self._recorder.states_row(self.step))
-                self._states_at = self.step
-            given += self._scalars.take(before=self.step)
-            kept = self._recorder.snapshot(self.step) if snapshot else None
-            batch = Batch(self.step, tuple(given), kept, declaration)
-            taken = self._background.submit(batch, wait=wait)
+            taken = self._background.submit(self._batch(rows=rows, snapshot=snapshot), wait=wait)
         self._notice_failure()
         if taken:
             self._snapshot_at = self.step
@@ -201,6 +208,29 @@ class Recording:
                 "A snapshot was dropped: the disk is slower than snapshots come. Take fewer, or give "
                 "watch(..., queue_bytes=...) more memory. How many were dropped is told at the end"
             )
+
+    def _batch(self, *, rows: bool, snapshot: bool) -> Batch:
+        """Read the model at the present step."""
+        declaration = self._look(for_snapshot=snapshot)
+        given: list[Row] = []
+        if rows:
+            given += self._recorder.statistics_rows(self.step, stepped=self._prepared_for == self.step)
+            self._rows_at = self.step
+        if self._states_at != self.step:
+            given.append(self._recorder.states_row(self.step))
+            self._states_at = self.step
+        given += self._scalars.take(before=self.step)
+        return Batch(self.step, tuple(given), self._recorder.snapshot(self.step) if snapshot else None, declaration)
+
+    def _look(self, *, for_snapshot: bool) -> Declaration | None:
+        """See what the model holds now, and tell of what it did not hold before."""
+        declaration = self._recorder.look(for_snapshot=for_snapshot)
+        if declaration is not None and declaration.added:
+            self._tell(
+                f"The model has parameters that it had not before step {self.step}: {examples(declaration.added)}. "
+                f"They were appended to the table, and their rows begin here"
+            )
+        return declaration
 
     def _look_ahead(self) -> None:
         """Decide what the next step is due for: before it, since measuring an update needs a copy from before."""

@@ -51,6 +51,8 @@ class Declaration:
 
     table: Mapping[str, npt.NDArray[Any]]
     arrays: tuple[WeightArray, ...] = ()
+    added: tuple[str, ...] = ()
+    """Names that an earlier table lacked."""
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,23 @@ class Batch:
         """Give up the memory of the snapshot."""
         if self.snapshot is not None:
             self.snapshot.release()
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a run held that is continued.
+
+    Attributes
+    ----------
+    table, arrays
+        The table of parameters by column, and the arrays of weights.
+    last_step
+        The last step of its lineage.
+    statistics
+        Statistics of the weights at the step that is continued from, by name, over the table; empty without a row.
+    """
+
+    table: Mapping[str, npt.NDArray[Any]]
+    arrays: tuple[WeightArray, ...]
+    last_step: int
+    statistics: Mapping[str, npt.NDArray[np.float64]]

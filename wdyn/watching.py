@@ -11,9 +11,10 @@ from typing import Any, Self
 from torch import nn
 from torch.optim import Optimizer
 
+from wdyn.capture.declared import Declared
 from wdyn.capture.optimizers import as_optimizers, skipped_step
 from wdyn.capture.schedule import Decision, as_schedule, budget
-from wdyn.capture.watched import Select, check_model, quantities, wanted_by
+from wdyn.capture.watched import Select, check_model, declared_parts, quantities, wanted_by
 from wdyn.errors import InvalidArgument
 from wdyn.recording import Plan, Recording
 from wdyn.store.place import check_place
@@ -30,6 +31,7 @@ def watch(
     snapshots: int | Decision | str | None = LOG_SPACED,
     what: str | Sequence[str] = ("weights", "updates", "gradients"),
     select: Select = None,
+    parts: Declared | None = None,
     resume: bool | int = False,
     disk_limit: int = 10 * 2**30,
     queue_bytes: int = 2**30,
@@ -39,6 +41,9 @@ def watch(
     Nothing inside the block has to change: a step is counted each time the optimizer (the last one, of several) has
     stepped. Training is bit for bit what it is without. An error inside recording is warned about once, and never
     reaches the loop.
+
+    Memory: ``updates`` keep one copy of the recorded weights where these lie, and a snapshot one on the host, both
+    used again.
 
     Parameters
     ----------
@@ -59,9 +64,14 @@ def watch(
         optimizer sees them).
     select
         Which parameters: names or patterns with ``*``, or a function of a `wdyn.schema.Address`. Default: all.
+    parts
+        How fused weights split, where you know better: ``{"*.qkv.weight": "q,k,v"}`` for equal parts along fan_out,
+        ``"q:32,k:8,v:8"`` for others, ``"q,k,v per_head:4"`` for four times one head of each, or a
+        `wdyn.schema.Parts`.
     resume
         What to do where a run is already: False refuses, True continues after the step of the `load_state_dict`
-        given to this watch, else after the last one recorded, and a number continues after that step.
+        given to this watch, else after the last one recorded, and a number continues after that step. Weights that
+        are not those recorded at that step are warned about. Where no run is, True starts one.
     disk_limit
         Bytes that the default snapshots may take.
     queue_bytes
@@ -80,7 +90,7 @@ def watch(
     RunExists
         A run is at `to`, and `resume` is False.
     NotARun
-        `resume` was asked for where no run is.
+        `resume` is a step, and no run is there.
     """
     if isinstance(snapshots, str) and snapshots != LOG_SPACED:
         raise InvalidArgument(f"snapshots={snapshots!r}: needed is a number of steps, a schedule, or None")
@@ -91,6 +101,7 @@ def watch(
         snapshots=None if isinstance(snapshots, str) else as_schedule(snapshots, "snapshots"),
         what=quantities(what),
         wanted=wanted_by(select, model),
+        parts=declared_parts(parts, model),
         resume=resume,
         disk_limit=disk_limit,
         queue_bytes=queue_bytes,

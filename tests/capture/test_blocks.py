@@ -90,6 +90,14 @@ def test_places__lists_beside_the_blocks_share_their_depth_and_others_do_not():
     assert {found[f"heads.{i}.weight"] for i in range(3)} | {found["classifier.2.weight"]} == {-1}
 
 
+def test_places__blocks_may_stand_in_a_container_that_is_called_heads_but_heads_are_no_blocks():
+    blocks = [f"body.heads.{i}.{n}.weight" for i in range(3) for n in ("attn.q", "attn.k", "norm")]
+    assert layers([*blocks, "body.norm.weight", "embed.weight"])["body.heads.2.norm.weight"] == 2
+    several = [f"body.heads.{i}.{n}.weight" for i in range(3) for n in ("fc1", "fc2", "norm")]
+    found = layers([*several, "body.norm.weight", "embed.weight"])
+    assert {found[name] for name in several} == {-1}
+
+
 def test_places__adapters_stand_where_their_weight_stands():
     names = [f"m.h.{b}.q.{n}.weight" for b in range(2) for n in ("base_layer", "lora_A.default", "lora_B.default")]
     names += [f"m.h.{b}.k.weight" for b in range(2)]

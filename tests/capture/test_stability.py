@@ -1,5 +1,7 @@
 """Do wrapping, prefixes and renamed containers leave roles, layers and ties as they are?"""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,16 @@ from torch import nn
 
 from wdyn.capture.anatomy import addresses
 
-words = st.from_regex(r"[a-zA-Z_]{1,12}", fullmatch=True)
+# Words that mean something elsewhere in a name, and words that mean nothing.
+MEANINGFUL = (
+    "layers h blocks encoder decoder stack stages layer body net main tower attn attention mlp ffn norm embed "
+    "embeddings head heads expert experts moe lm_head self q k v model vision text pos_embed router gate conv lstm x"
+).split()
+words = st.from_regex(r"[a-zA-Z_]{1,12}", fullmatch=True) | st.sampled_from(MEANINGFUL)
+CONTAINERS = {
+    "gpt2": "h", "llama": "layers", "bert": "layer", "vision_blocks": "blocks", "nano_gpt": "h", "mixtral": "layers",
+    "mamba": "layers", "gpt_neox": "layers", "phi3": "layers", "heads_as_an_axis": "blocks",
+}  # fmt: skip
 WRAPPED = [
     "gpt2",
     "bert",
@@ -43,7 +54,7 @@ def test_addresses__do_not_change_below_a_wrapper(layout, name, build):
     assert told(wrapped, prefix=prefix) == told(plain)
 
 
-@settings(max_examples=20)
+@settings(max_examples=30)
 @given(prefix=st.lists(words, min_size=1, max_size=4))
 @pytest.mark.parametrize("layout", ["gpt2", "llama", "t5", "nano_gpt"])
 def test_addresses__do_not_change_with_a_prefix(layout, build, prefix):
@@ -56,15 +67,34 @@ def test_addresses__do_not_change_with_a_prefix(layout, build, prefix):
     assert told(addresses(moved), prefix=stripped) == told(addresses(state))
 
 
-@settings(max_examples=20)
+@settings(max_examples=30)
+@given(names=st.lists(words, min_size=1, max_size=3))
+@pytest.mark.parametrize("layout", ["gpt2", "mamba", "albert", "phi3"])
+def test_addresses__do_not_change_within_modules_of_any_name(layout, build, names):
+    plain = model = build(layout)
+    for name in names:
+        if hasattr(nn.Module(), name):
+            return
+        model = Wrapper(model, name)
+    found = addresses(model)
+    front = found[0].name.removesuffix(addresses(plain)[0].name)
+    assert told(found, prefix=front) == told(addresses(plain))
+
+
+@settings(max_examples=30)
 @given(container=words)
-def test_addresses__do_not_change_with_the_name_of_the_container(build, container):
-    state = build("llama").state_dict()
-    renamed = {name.replace(".layers.", f".{container}."): tensor for name, tensor in state.items()}
+@pytest.mark.parametrize("layout", CONTAINERS)
+def test_addresses__do_not_change_with_the_name_of_the_container(layout, build, container):
+    state = build(layout).state_dict()
+    pattern = re.compile(rf"(?<![^.]){CONTAINERS[layout]}\.(?=\d)")
+    renamed = {pattern.sub(f"{container}.", name, count=1): tensor for name, tensor in state.items()}
     if len(renamed) < len(state):
         return
-    before = [(str(a.role), a.layer, a.tied_to != "") for a in addresses(state)]
-    assert [(str(a.role), a.layer, a.tied_to != "") for a in addresses(renamed)] == before
+
+    def told_without_names(found):
+        return [(str(a.role), a.layer, a.tied_to != "", a.parts, a.heads) for a in found]
+
+    assert told_without_names(addresses(renamed)) == told_without_names(addresses(state))
 
 
 def test_addresses__names_that_two_wrappers_would_merge_stay_apart():

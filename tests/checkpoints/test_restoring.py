@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import wdyn
-from wdyn import load_into, state_dict
+from wdyn import join_runs, load_into, state_dict
 from wdyn.errors import InvalidArgument, NoMatch, StepNotRecorded
+from wdyn.testing import make_run
 
 
 class Small(nn.Module):
@@ -225,3 +226,11 @@ def test_state_dict__follows_attempts(tmp_path):
     for step, expected in kept[0].items():
         assert bits(state_dict(first, step=step)) == expected
     np.testing.assert_array_equal(run["states"]["attempt"], [0, 1, 1, 1])
+
+
+def test_state_dict__refuses_a_path_and_joined_runs(tmp_path):
+    run = make_run()
+    with pytest.raises(InvalidArgument, match=r"open it with wdyn\.open_run"):
+        state_dict(str(tmp_path), step=0)
+    with pytest.raises(InvalidArgument, match="several runs, joined"):
+        state_dict(join_runs(a=run, b=run), step=0)

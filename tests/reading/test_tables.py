@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wdyn import parameters, statistics
-from wdyn.errors import NoMatch
+from wdyn.errors import InvalidArgument, NoMatch
 from wdyn.reading.tables import dataset
 
 
@@ -40,3 +40,9 @@ def test_dataset__says_what_groups_there_are(record):
     with pytest.raises(NoMatch, match="'scalars/loss' is an array, not a group"):
         dataset(run, "scalars/loss")
     assert dataset(run, "scalars").sizes == {"step": 2, "group": 1}
+
+
+@pytest.mark.parametrize("read", [parameters, statistics])
+def test_tables__of_a_path_say_that_a_run_must_be_opened(read):
+    with pytest.raises(InvalidArgument, match=r"not 'run\.zarr'; open it with wdyn\.open_run"):
+        read("run.zarr")

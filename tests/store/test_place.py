@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, RunLocked
+from wdyn.reading.tables import statistics
 from wdyn.rows import Batch
 from wdyn.store import place as module
-from wdyn.store.place import check_place, last_step, open_writer, parameters_before, resume_step
+from wdyn.store.place import check_place, held_before, last_step, open_writer, resume_step
+from wdyn.store.reader import open_run
+from wdyn.testing import make_run
 
 
 @pytest.fixture
@@ -114,17 +117,28 @@ def test_writer__tells_of_a_folder_that_is_read_only(tmp_path):
         begin(tmp_path / "run.zarr")
 
 
-def test_parameters_before__gives_table_and_arrays_of_the_run_that_is_continued(oracle, run):
+def test_held_before__gives_what_the_run_holds_that_is_continued(oracle, run):
     writer = begin(run, resumed_from=2)
-    table, arrays = parameters_before(writer)
+    before = held_before(writer, step=2)
     for name, values in oracle.table().items():
-        np.testing.assert_array_equal(table[name], values)
-    assert arrays == tuple(oracle.ARRAYS[:2])
+        np.testing.assert_array_equal(before.table[name], values)
+    assert before.arrays == tuple(oracle.ARRAYS[:2])
+    assert before.last_step == 2
     writer.close()
 
 
-def test_parameters_before__gives_none_for_a_run_that_starts(place):
+def test_held_before__gives_the_statistics_of_the_step_if_it_has_a_row(tmp_path):
+    make_run(tmp_path / "run.zarr", steps=(0, 10))
+    with begin(tmp_path / "run.zarr", resumed_from=10) as writer:
+        assert held_before(writer, step=7).statistics == {}
+        std = held_before(writer, step=10).statistics["std"]
+        writer.abandon()
+    recorded = statistics(open_run(tmp_path / "run.zarr"))["std"].sel(step=10)
+    np.testing.assert_array_equal(std, recorded)
+
+
+def test_held_before__gives_none_for_a_run_that_starts(place):
     writer = begin(place)
-    assert parameters_before(writer) is None
+    assert held_before(writer, step=0) is None
     writer.close()
     assert module.FRESH == -1

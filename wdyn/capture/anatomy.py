@@ -9,6 +9,7 @@ from torch import nn
 
 from wdyn.capture.axes import axis_names
 from wdyn.capture.blocks import Place, places
+from wdyn.capture.declared import Declared, with_declared_parts
 from wdyn.capture.evidence import Member
 from wdyn.capture.heads import ATTENTION, UNKNOWN, declared_heads, fitting_heads
 from wdyn.capture.judging import judge, members
@@ -20,7 +21,9 @@ from wdyn.errors import InvalidArgument
 from wdyn.schema import Address, Kind, Role
 
 
-def addresses(model: nn.Module | Mapping[str, object], *, config: object = None) -> tuple[Address, ...]:
+def addresses(
+    model: nn.Module | Mapping[str, object], *, config: object = None, parts: Declared | None = None
+) -> tuple[Address, ...]:
     """Tell where each parameter stands, and what it is.
 
     Parameters
@@ -29,6 +32,8 @@ def addresses(model: nn.Module | Mapping[str, object], *, config: object = None)
         A module, or a state dict.
     config
         The model's config (an object or a mapping), where there is no module to ask. It tells head counts.
+    parts
+        Splits of fused weights that the user declared; see `check_parts`.
 
     Returns
     -------
@@ -52,7 +57,8 @@ def addresses(model: nn.Module | Mapping[str, object], *, config: object = None)
         name = leaf.name
         address = _address(leaf, where[name], known[name], roles[name], axes[name])
         address = replace(address, stack=towers[name], tied_to=ties[name])
-        found.append(_with_parts(address, leaf, known[name], config))
+        address = _with_parts(address, leaf, known[name], config)
+        found.append(with_declared_parts(address, parts) if parts else address)
     return _with_bias_parts(found, known)
 
 
@@ -85,6 +91,8 @@ def _address(leaf: Leaf, place: Place, member: Member, role: Role, dims: tuple[s
 
 
 def _with_parts(address: Address, leaf: Leaf, member: Member, config: object) -> Address:
+    if member.adapter:  # one axis of a factor is its rank, which no head counts
+        return address
     heads = UNKNOWN
     if address.role in ATTENTION:
         declared = declared_heads(leaf.chain, config, address.stack)
@@ -105,7 +113,7 @@ def _with_bias_parts(found: list[Address], known: Mapping[str, Member]) -> tuple
     for address in found:
         matrix = matrices.get(_owner(address.name, known))
         if address.kind == Kind.BIAS and matrix is not None and matrix.role == address.role:
-            split = bias_parts(matrix.parts, address.dims) if matrix.parts else None
+            split = bias_parts(matrix, address.dims)
             address = replace(
                 address, parts=split, heads=matrix.heads, kv_heads=matrix.kv_heads, head_dim=matrix.head_dim
             )

@@ -44,10 +44,12 @@ def _axes_of_block(block: Sequence[tuple[Member, Role]], *, inside: bool) -> lis
     told = [_transposed(member, role, width, downs) for member, role in block]
     # One author stores all matrices of a block the same way, so the square ones go with those that tell.
     habit = {len(member.shape): one for (member, _), one in zip(block, told, strict=True) if one is not None}
-    return [
-        _axes(member, role, width, bool(habit.get(len(member.shape)) if one is None and inside else one))
-        for (member, role), one in zip(block, told, strict=True)
-    ]
+    axes = []
+    for (member, role), one in zip(block, told, strict=True):
+        # An adapter has another author: its factors are stored as nn.Linear does.
+        usual = habit.get(len(member.shape)) if inside and not member.adapter else None
+        axes.append(_axes(member, role, width, bool(usual if one is None else one)))
+    return axes
 
 
 def _transposed(member: Member, role: Role, width: int, downs: Sequence[tuple[int, ...]]) -> bool | None:

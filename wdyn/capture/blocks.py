@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from wdyn.capture.hints import BESIDE_BLOCKS, NUMBERED_BLOCK
-from wdyn.capture.spelling import plain, shared_front, words
+from wdyn.capture.hints import ATTENTION, BESIDE_BLOCKS, NUMBERED_BLOCK, STATE_SPACE
+from wdyn.capture.spelling import plain, shared_front, snake, words
 
 _ALIKE = 0.5
 """Share of common sub-names from which two members count as repetitions of each other."""
@@ -69,6 +69,11 @@ class _Group:
         """Called by a word for what is never the depth: experts, heads, a classifier."""
         return bool(self.at and words(self.at[-1]) & BESIDE_BLOCKS)
 
+    @property
+    def mixes(self) -> bool:
+        """Each member has an attention or a state-space mixer: what heads, experts and embeddings have not."""
+        return all(any(_mixes(part) for leaf in template for part in leaf) for template in self.templates)
+
     @cached_property
     def repeats(self) -> bool:
         """At least two members have one sub-structure."""
@@ -80,10 +85,16 @@ def places(names: Sequence[str]) -> dict[str, Place]:
     spelled = [plain(name) for name in names]
     root = _tree(spelled)
     shared = shared_front([components[:-1] for components in spelled])
-    blocks = list(_blocks(root, (), shared))
+    # Whatever the container of the blocks is called: with no other blocks in sight, what attends is one.
+    blocks = list(_blocks(root, (), shared)) or list(_blocks(root, (), shared, beside=True))
     groups = [*blocks, *_bare_groups(root, (), shared, blocks)]
     index = {(group.at, group.stem): not group.bare for group in groups}
     return {name: _place(name, components, index) for name, components in zip(names, spelled, strict=True)}
+
+
+def _mixes(component: str) -> bool:
+    word = snake(component)
+    return bool(ATTENTION.fullmatch(word) or STATE_SPACE.fullmatch(word))
 
 
 def _tree(spelled: Sequence[tuple[str, ...]]) -> _Node:
@@ -113,16 +124,17 @@ def _groups(node: _Node, at: tuple[str, ...]) -> list[_Group]:
     return [_Group(at, stem, members) for stem, members in found.items() if not stem or len(members) > 1]
 
 
-def _blocks(node: _Node, at: tuple[str, ...], shared: int) -> Iterator[_Group]:
+def _blocks(node: _Node, at: tuple[str, ...], shared: int, *, beside: bool = False) -> Iterator[_Group]:
     """Descend to the outermost groups of real blocks."""
     taken: set[int] = set()
     for group in _groups(node, at):
-        if not group.bare and (not group.beside or len(at) <= shared) and _is_depth(group):
+        counts = not group.beside or len(at) <= shared or (beside and group.mixes)
+        if not group.bare and counts and _is_depth(group):
             taken |= {id(member) for member in group.members.values()}
             yield group
     for key, child in node.children.items():
         if id(child) not in taken:
-            yield from _blocks(child, (*at, key), shared)
+            yield from _blocks(child, (*at, key), shared, beside=beside)
 
 
 def _is_depth(group: _Group) -> bool:

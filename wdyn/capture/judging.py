@@ -14,8 +14,9 @@ from wdyn.capture.evidence import Member, owner_kind
 from wdyn.capture.hints import BUFFER
 from wdyn.capture.outside import outside_roles
 from wdyn.capture.roles import block_roles
-from wdyn.capture.spelling import is_adapter, plain, shared_front, snake
+from wdyn.capture.spelling import plain, shared_front, snake
 from wdyn.capture.tensors import Leaf
+from wdyn.naming import is_adapter
 from wdyn.schema import NO_LAYER, Role
 
 Block = tuple[tuple[str, ...], int]

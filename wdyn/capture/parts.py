@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from wdyn.capture.evidence import Member
 from wdyn.capture.heads import Heads, get
-from wdyn.schema import FAN_IN, FAN_OUT, Parts, Role
+from wdyn.schema import FAN_IN, FAN_OUT, Address, Parts, Role
 
 _CONCATENATED = re.compile(r"(.*_)?(w?qkv|c_attn|in_proj|att_proj|w_?pack)(_.*)?")
 _USUAL = re.compile(r"(to_)?qkv|wqkv|c_attn|in_proj")
@@ -139,11 +140,12 @@ def _gate_parts(
     return Parts(axis, names, (half, half), 1, source)
 
 
-def bias_parts(matrix: Parts, dims: Sequence[str]) -> Parts | None:
+def bias_parts(matrix: Address, dims: Sequence[str]) -> Parts | None:
     """Give a bias the split of its matrix, on the axis that it has."""
-    if FAN_OUT not in dims:
+    parts = matrix.parts
+    if parts is None or FAN_OUT not in dims or matrix.dims[parts.axis] != FAN_OUT:
         return None
-    return Parts(dims.index(FAN_OUT), matrix.names, matrix.sizes, matrix.repeats, matrix.source)
+    return replace(parts, axis=dims.index(FAN_OUT))
 
 
 def _recurrent_parts(axis: int, role: Role, fan_out: int, fan_in: int, chain: Sequence[nn.Module]) -> Parts | None:

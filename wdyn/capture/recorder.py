@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wdyn import schema
-from wdyn.arrays import WeightArray, plan_arrays
+from wdyn.arrays import plan_arrays
 from wdyn.capture.anatomy import addresses
+from wdyn.capture.declared import Declared
 from wdyn.capture.optimizers import gradient_scale, group_of_parameter
 from wdyn.capture.staging import Staging, fits, same_view
 from wdyn.capture.statistics import statistics
 from wdyn.capture.table import parameter_table
 from wdyn.capture.tensors import named_tensors
 from wdyn.capture.ties import shares_with
-from wdyn.rows import Declaration, Row, Snapshot, Values
+from wdyn.rows import Before, Declaration, Row, Snapshot, Values
 from wdyn.schema import Address, Quantity
 
 Table = dict[str, npt.NDArray[Any]]
@@ -42,10 +43,12 @@ class Recorder:
         Quantities whose statistics are wanted.
     wanted
         Which parameters to record.
+    parts
+        Splits of fused weights that the user declared.
     keepable
         Names of the dtypes that can be kept.
     before
-        Table and arrays of the run that is continued, if any.
+        What the run held that is continued, if any.
     """
 
     def __init__(
@@ -55,12 +58,16 @@ class Recorder:
         *,
         what: Sequence[Quantity],
         wanted: Callable[[Address], bool],
+        parts: Declared,
         keepable: frozenset[str],
-        before: tuple[Table, Sequence[WeightArray]] | None = None,
+        before: Before | None = None,
     ) -> None:
         self._model, self._optimizers = model, optimizers
-        self._what, self._wanted, self._keepable = what, wanted, keepable
-        self._table, arrays = before or ({}, ())
+        self._what, self._wanted, self._parts, self._keepable = what, wanted, parts, keepable
+        self._watched: dict[str, Address] = {}
+        self._known: frozenset[str] = frozenset()
+        self._table: Table = dict(before.table) if before else {}
+        arrays = before.arrays if before else ()
         self._column = {str(name): at for at, name in enumerate(self._table.get(schema.PARAMETER, ()))}
         self._arrays = list(arrays)
         self._array_of = {name: array for array in arrays for name in array.names}
@@ -72,17 +79,20 @@ class Recorder:
 
     def look(self, *, for_snapshot: bool) -> Declaration | None:
         """See which tensors the model has now; return the table, and arrays for a snapshot, where they changed."""
-        live = named_tensors(self._model)
-        if live.keys() - self._column.keys() or not self._tensors:
-            known = addresses(self._model)
-            self._watched = {one.name: one for one in known if self._wanted(one)}
-        self._tensors = {name: tensor for name, tensor in live.items() if name in self._watched}
-        leaders = shares_with(self._tensors)
-        self._leaders = {name: leaders[name] for name in self._tensors}
+        self.see()
         homeless = [name for name in self._tensors if self._needs_array(name)] if for_snapshot else []
         if not homeless and not (self._watched.keys() - self._column.keys()):
             return None
         return self._declare(homeless)
+
+    def see(self) -> None:
+        """See which tensors the model has now."""
+        live = named_tensors(self._model)
+        if live.keys() - self._known:
+            self._describe()
+        self._tensors = {name: tensor for name, tensor in live.items() if name in self._watched}
+        leaders = shares_with(self._tensors)
+        self._leaders = {name: leaders[name] for name in self._tensors}
 
     def prepare(self) -> None:
         """Copy all weights, so that what the next step does to them can be measured."""
@@ -150,6 +160,16 @@ class Recorder:
         return sum(tensor.numel() * tensor.element_size() for tensor in owned)
 
     @property
+    def watched(self) -> tuple[Address, ...]:
+        """What is recorded, as it was last seen."""
+        return tuple(self._watched.values())
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether an optimizer holds any of what is recorded."""
+        return bool((self._group_of(list(self._tensors)) >= 0).any())
+
+    @property
     def not_kept(self) -> list[str]:
         """Names whose dtype cannot be kept in a snapshot."""
         return [name for name, one in self._watched.items() if one.dtype not in self._keepable]
@@ -170,14 +190,21 @@ class Recorder:
         return array is None or not fits(array, tensor)
 
     def _declare(self, homeless: Sequence[str]) -> Declaration:
-        self._watched = {one.name: one for one in addresses(self._model) if self._wanted(one)}
+        self._describe()
+        added = tuple(name for name in self._watched if name not in self._column) if self._column else ()
         new = plan_arrays([self._watched[name] for name in homeless], first_number=len(self._arrays))
         self._arrays += new
         self._array_of |= {name: array for array in new for name in array.names}
         for name in self._watched:
             self._column.setdefault(name, len(self._column))
         self._table = _merged(self._table, self._described(), list(self._column))
-        return Declaration(self._table, tuple(new))
+        return Declaration(self._table, tuple(new), added)
+
+    def _describe(self) -> None:
+        """Tell anew what each parameter is: names have come, or tensors have changed."""
+        known = addresses(self._model, parts=self._parts)
+        self._known = frozenset(one.name for one in known)
+        self._watched = {one.name: one for one in known if self._wanted(one)}
 
     def _described(self) -> Table:
         """The table of the parameters that are there now."""

@@ -160,8 +160,10 @@ def as_schedule(value: int | Decision | None, name: str) -> Schedule:
         return Schedule(lambda step: False, _NEVER)
     if isinstance(value, Schedule):
         return value
-    if isinstance(value, int | np.integer):
-        return every(int(value) if not isinstance(value, bool) else value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0:
+        return every(int(value))
     if callable(value):
         return Schedule(lambda step: bool(value(step)), getattr(value, "__name__", repr(value)))
-    raise InvalidArgument(f"{name}={value!r}: needed is a number of steps, a schedule such as wdyn.every(100), or None")
+    raise InvalidArgument(
+        f"{name}={value!r}: needed is a number of steps, 1 or more, a schedule such as wdyn.every(100), or None"
+    )

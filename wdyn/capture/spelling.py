@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import takewhile
 
+from wdyn.naming import ADAPTER
+
 _TRANSPARENT = frozenset({"base_layer", "original_module"})
-_ADAPTER = re.compile(r"lora_(A|B|embedding_A|embedding_B|magnitude_vector)|ia3_l|adapter_(A|B)")
 _GENERIC = frozenset({"dense", "linear", "lin", "proj", "projection", "layer", "fc", "self", "net"})
 _WEIGHT = frozenset({"weight", "bias", "w", "b", "a_2", "b_2", "gamma", "beta", "scale"})
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
@@ -28,7 +29,7 @@ def plain(name: str) -> tuple[str, ...]:
     for at, component in enumerate(components):
         if skip:
             skip = False
-        elif _ADAPTER.fullmatch(component):
+        elif ADAPTER.fullmatch(component):
             return (*out, "bias" if components[-1] == "bias" and at < len(components) - 1 else "weight")
         elif component == "modules_to_save":
             skip = True  # the next one is the name of the adapter
@@ -45,11 +46,6 @@ def shared_front(paths: Sequence[tuple[str, ...]]) -> int:
     """Count the components that all paths begin with: they wrap the model, so their words tell nothing apart."""
     columns = zip(*paths, strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-
-
-def is_adapter(name: str) -> bool:
-    """Say whether a name belongs to a low-rank adapter beside the weight that it adapts."""
-    return "lora_" in name and any(_ADAPTER.fullmatch(component) for component in name.split("."))
 
 
 @lru_cache(maxsize=65536)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from wdyn.capture.anatomy import addresses
+from wdyn.capture.declared import Declared, check_parts
 from wdyn.capture.schedule import Schedule, as_schedule, powers
 from wdyn.capture.tensors import named_tensors, uninitialised
 from wdyn.errors import InvalidArgument, NothingToWatch
@@ -84,6 +86,20 @@ def wanted_by(select: Select, model: nn.Module) -> Callable[[Address], bool]:
             near = ", ".join(closest(pattern, names)) or examples(names)
             raise InvalidArgument(f"select={pattern!r} matches no parameter. Closest: {near}")
     return lambda address: any(fnmatch.fnmatchcase(address.name, pattern) for pattern in patterns)
+
+
+def declared_parts(parts: Declared | None, model: nn.Module) -> Declared:
+    """Read the `parts` argument.
+
+    Raises
+    ------
+    InvalidArgument
+        A pattern matches no matrix, or its split does not fit.
+    """
+    if parts is None:
+        return {}
+    check_parts(parts, addresses(model))
+    return parts
 
 
 def snapshot_schedule(size: int, *, disk_limit: int, tell: Callable[[str], None]) -> Schedule:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from wdyn.checkpoints.configs import CONFIG
 from wdyn.errors import InvalidArgument
 
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -27,6 +28,13 @@ _DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+
+
+def has_only_a_config(place: Path) -> bool:
+    """Whether a folder says what a model is, and holds no weights of it."""
+    return (place / CONFIG).is_file() and not any(
+        file.suffix in _SUFFIXES or file.name.endswith(".index.json") for file in place.iterdir()
+    )
 
 
 def read_headers(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], object]:
@@ -133,5 +141,5 @@ def _tensors(mapping: Mapping[object, object]) -> Iterator[tuple[str, torch.Tens
 
 
 def _config_beside(folder: Path) -> object:
-    file = folder / "config.json"
+    file = folder / CONFIG
     return json.loads(file.read_text()) if file.is_file() else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wdyn import schema
 from wdyn.errors import DamagedRun, InvalidArgument, NoMatch
 from wdyn.naming import canonical_names, examples
-from wdyn.reading.tables import dataset, no_snapshot, parameters
+from wdyn.reading.tables import check_run, dataset, no_snapshot, parameters
 from wdyn.store.dtypes import BITS_OF, narrow
 
 
@@ -41,6 +41,8 @@ def state_dict(run: xr.DataTree, *, step: int) -> OrderedDict[str, Tensor]:
         No snapshot was taken at `step`; the message names the nearest.
     NoMatch
         The run has no snapshots at all.
+    InvalidArgument
+        It is no opened run, or several joined.
     DamagedRun
         Weights cannot be read back.
     """
@@ -129,6 +131,9 @@ def _leaders(run: xr.DataTree, step: int) -> dict[str, str]:
 
 
 def _check_step(run: xr.DataTree, step: int) -> None:
+    check_run(run)
+    if schema.RUN in parameters(run).dims:
+        raise InvalidArgument("These are several runs, joined; restore from one of them, as wdyn.open_run gave it")
     have = {int(at) for node in _arrays(run).values() for at in node.to_dataset()[schema.STEP].values}
     if not have:
         raise NoMatch("This run has no snapshots; take them with watch(..., snapshots=...)")

@@ -11,7 +11,7 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.errors import NoMatch
-from wdyn.naming import closest
+from wdyn.naming import closest, is_adapter
 from wdyn.schema import parts_from_json
 
 Mask = npt.NDArray[np.bool_]
@@ -41,23 +41,32 @@ def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
         fits = fits & _fits_role(table, wanted.role)
     if wanted.stack is not None:
         fits = fits & (table["stack"].values == wanted.stack)
+    if wanted.path is None:
+        fits = _before_adapters(table, fits)
     if not fits.any():
         raise NoMatch(_what_is_there(table, wanted))
     layers = table["layer"].values
     if wanted.layer is not None and (layers[fits] != schema.NO_LAYER).any():
-        here = fits & np.isin(layers, wanted.layer)
-        if not here.any():
-            have = sorted({int(layer) for layer in layers[fits]})
-            raise NoMatch(f"No layer {wanted.layer} has {wanted.role or wanted.path!r}; the layers that do: {have}")
-        fits = here
+        have = sorted({int(layer) for layer in layers[fits]})
+        missing = [layer for layer in np.atleast_1d(wanted.layer).tolist() if layer not in have]
+        if missing:
+            raise NoMatch(f"No layer {missing[0]} has {wanted.role or wanted.path!r}; the layers that do: {have}")
+        fits = fits & np.isin(layers, wanted.layer)
     return table.isel({schema.PARAMETER: np.flatnonzero(fits)})
 
 
-def _fits_path(table: xr.Dataset, pattern: str) -> Mask:
-    def fits(text: str) -> bool:
-        return text == pattern or fnmatch.fnmatchcase(text, pattern)
+def _before_adapters(table: xr.Dataset, fits: Mask) -> Mask:
+    """Of a matrix and its adapter, which have one role, take the matrix: who means the adapter says so by its path."""
+    adapters = np.array([is_adapter(name) for name in table[schema.PARAMETER].values.tolist()], dtype=bool)
+    return fits & ~adapters if (fits & ~adapters).any() else fits
 
-    return np.array([fits(path) or fits(name) for path, name in _paths_and_names(table)], dtype=bool)
+
+def _fits_path(table: xr.Dataset, pattern: str) -> Mask:
+    known = _paths_and_names(table)
+    exact = np.array([pattern in pair for pair in known], dtype=bool)
+    if exact.any():  # a name may itself have the letters of a pattern
+        return exact
+    return np.array([any(fnmatch.fnmatchcase(text, pattern) for text in pair) for pair in known], dtype=bool)
 
 
 def _fits_role(table: xr.Dataset, role: str) -> Mask:

@@ -33,9 +33,12 @@ def split_heads(values: xr.DataArray, *, role: str, heads: int, head_dim: int) -
     NoMatch
         The weight has no heads, or their number is not known.
     """
+    of_output = role in ("o", "cross_o")
     if schema.HEAD in values.dims:
-        return values
-    axis = schema.FAN_IN if role in ("o", "cross_o") and schema.FAN_IN in values.dims else schema.FAN_OUT
+        heads_axes = (schema.HEAD, schema.HEAD_DIM)
+        last = (schema.FAN_OUT, *heads_axes) if of_output else (*heads_axes, schema.FAN_IN)
+        return values.transpose(..., *(dim for dim in last if dim in values.dims))
+    axis = schema.FAN_IN if of_output and schema.FAN_IN in values.dims else schema.FAN_OUT
     if axis not in values.dims or heads < 1 or values.sizes[axis] % heads:
         raise NoMatch(
             f"The heads of {role!r} are not known here (heads={heads}, axes {dict(values.sizes)}). "

@@ -40,8 +40,9 @@ def select(
     quantity
         Only ``weights`` are kept as arrays; see `statistics` for the rest.
     role, path, kind, stack
-        What to look for. `role` also finds parts of fused weights: ``q`` in ``qkv``. `path` is a path, a full name,
-        or a pattern with ``*``, of any kind.
+        What to look for. `role` also finds parts of fused weights: ``q`` in ``qkv``; of an adapted matrix it finds
+        the matrix, and ``path="*q_proj.lora_A*"`` the factors of its adapter. `path` is a path, a full name,
+        or a pattern with ``*`` where it is neither, of any kind.
     layer, step
         One, several, or all that were recorded; a single one drops its dimension.
     heads
@@ -50,8 +51,9 @@ def select(
     Returns
     -------
     DataArray
-        (step, layer, fan_out, fan_in), also where the model stores (fan_in, fan_out). The ``layer`` coordinate lists
-        the layers that have the role; ``parameter`` beside it gives their full names.
+        (step, layer, fan_out, fan_in), also where the model stores (fan_in, fan_out). With `heads` it is
+        (step, layer, head, head_dim, fan_in), and of o (step, layer, fan_out, head, head_dim). The ``layer`` coordinate
+        lists the layers that have the role; ``parameter`` beside it gives their full names.
 
     Raises
     ------
@@ -72,9 +74,10 @@ def select(
     meant = role or str(about["role"].item())
     if meant != about["role"].item():
         values = _part(values, about, meant)
+    values = _conventional(values)
     if heads:
         values = _heads(values, about, meant)
-    return _at_step(_at_layer(_conventional(values), layer), step)
+    return _at_step(_at_layer(values, layer), step)
 
 
 def _labels(wanted: Labels) -> int | list[int] | None:
@@ -102,7 +105,10 @@ def _array(run: xr.DataTree, rows: xr.Dataset, step: int | list[int] | slice | N
             f"{len(held)} arrays fit: {'; '.join(_told(one) for one in about)}. "
             f"Say which with path=, stack=, layer= or step=, as in select(run, path={about[0]['path']!r})"
         )
-    return _named(dataset(run, f"{schema.WEIGHTS}/{held[0]}"))
+    values = _named(dataset(run, f"{schema.WEIGHTS}/{held[0]}"))
+    if schema.LAYER not in values.dims:
+        return values
+    return values.isel({schema.LAYER: [name in holders for name in values[schema.PARAMETER].values.tolist()]})
 
 
 def _told(about: dict[str, object]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import xarray as xr
 
 from wdyn import schema
-from wdyn.errors import NoMatch, StepNotRecorded
+from wdyn.errors import InvalidArgument, NoMatch, StepNotRecorded
 
 ADDRESS_COORDINATES = ("path", "role", "kind", "stack", "layer")
 
@@ -48,6 +48,7 @@ def statistics(run: xr.DataTree, quantity: str = schema.Quantity.WEIGHTS) -> xr.
     NoMatch
         The quantity was not recorded.
     """
+    check_run(run)
     recorded = [str(name) for name in run[schema.STATISTICS].children] if schema.STATISTICS in run.children else []
     if quantity not in recorded:
         raise NoMatch(
@@ -59,14 +60,29 @@ def statistics(run: xr.DataTree, quantity: str = schema.Quantity.WEIGHTS) -> xr.
     return values.assign_coords({name: table[name].variable for name in ADDRESS_COORDINATES})
 
 
+def check_run(run: object) -> None:
+    """Refuse what is no opened run, such as its path.
+
+    Raises
+    ------
+    InvalidArgument
+        It is none.
+    """
+    if not isinstance(run, xr.DataTree):
+        raise InvalidArgument(f"Needed is an opened run, not {run!r}; open it with wdyn.open_run(path)")
+
+
 def dataset(run: xr.DataTree, group: str) -> xr.Dataset:
     """Give one group of a run as a Dataset of its own.
 
     Raises
     ------
+    InvalidArgument
+        It is no run, but the path of one, say.
     NoMatch
         The run has no such group.
     """
+    check_run(run)
     try:
         node = run[group]
     except KeyError as error:

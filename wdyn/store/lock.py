@@ -63,6 +63,30 @@ class Lock:
         (self._folder / "owner.json").write_text(json.dumps(owner), encoding="utf-8")
 
 
+def holder(run: Path) -> str:
+    """Name the process that writes a run at this moment: ``process 12 on host since ...``; "" when none does."""
+    folder = run / FOLDER
+    # While we look, no thread may claim: closing our descriptor would drop the lock that it just got.
+    with _claiming:
+        held = (os.getpid(), os.path.realpath(run)) in _held or _held_elsewhere(folder / "lock")
+    return _owner(folder) if held else ""
+
+
+def _held_elsewhere(file: Path) -> bool:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # never written, or by somebody whose files we may not read
+        return False
+    try:
+        # Shared, so that two who look do not take each other for a writer; the next line gives it back.
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError | PermissionError)
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _claim(run: Path, folder: Path) -> int:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from wdyn import schema
-from wdyn.arrays import WeightArray
 from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, WdynError
+from wdyn.rows import Before
+from wdyn.schema import Quantity
 from wdyn.store.lock import FOLDER as LOCK_FOLDER
 from wdyn.store.reader import open_run
 from wdyn.store.root import is_run
@@ -85,13 +87,30 @@ def open_writer(
         raise CannotRecord(f"Cannot record into {place}: {error}. Needed is a folder that can be written") from error
 
 
-def parameters_before(writer: Writer) -> tuple[dict[str, npt.NDArray[Any]], Sequence[WeightArray]] | None:
-    """Give the table and the arrays of the run that is continued; None for a run that starts."""
+def held_before(writer: Writer, *, step: int) -> Before | None:
+    """Give what the run held that is continued after `step`; None for a run that starts."""
     if writer.attempt == 0:
         return None
-    table = open_run(writer.path).children[schema.PARAMETERS].to_dataset(inherit=False)
-    columns = {str(name): np.asarray(values.values) for name, values in table.variables.items()}
-    return columns, tuple(writer.arrays.values())
+    run = open_run(writer.path)
+    table = run.children[schema.PARAMETERS].to_dataset(inherit=False)
+    return Before(
+        table={str(name): np.asarray(values.values) for name, values in table.variables.items()},
+        arrays=tuple(writer.arrays.values()),
+        last_step=last_step(writer.path),
+        statistics=_weights_at(run, step),
+    )
+
+
+def _weights_at(run: xr.DataTree, step: int) -> dict[str, npt.NDArray[np.float64]]:
+    statistics = run.children.get(schema.STATISTICS)
+    recorded = None if statistics is None else statistics.children.get(str(Quantity.WEIGHTS))
+    if recorded is None:
+        return {}
+    rows = recorded.to_dataset(inherit=False)
+    if step not in rows[schema.STEP].values:
+        return {}
+    row = rows.sel({schema.STEP: step})
+    return {name: np.asarray(row[name].values, dtype=np.float64) for name in ("std", "l1") if name in row}
 
 
 def _is_taken(place: Path) -> bool:
