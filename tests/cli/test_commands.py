@@ -66,23 +66,23 @@ def raising(monkeypatch, error):
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("wdyn.cli.info.open_run", fail)
+    monkeypatch.setattr("wdyn.cli.analyze.open_run", fail)
 
 
 def test_errors__cannot_act_on_the_terminal(wdyn, monkeypatch):
     raising(monkeypatch, NotARun("no run at \x1b[31m\u202ex"))
-    assert wdyn("info", "x").stderr == "Error: no run at \\x1b[31m\\u202ex\n"
+    assert wdyn("analyze", "x").stderr == "Error: no run at \\x1b[31m\\u202ex\n"
 
 
 def test_errors__of_the_system_are_one_message(wdyn, monkeypatch):
     raising(monkeypatch, PermissionError(errno.EACCES, "Permission denied", "run.zarr"))
-    result = wdyn("info", "x")
+    result = wdyn("analyze", "x")
     assert (result.exit_code, result.stderr) == (2, "Error: run.zarr: Permission denied\n")
 
 
 def test_bugs__are_no_findings(wdyn, monkeypatch):
     raising(monkeypatch, ZeroDivisionError("by nothing"))
-    result = wdyn("info", "x")
+    result = wdyn("analyze", "x")
     assert result.exit_code == 2
     assert "ZeroDivisionError" in result.stderr
     assert "This is a bug, of wdyn or of a plug-in: by nothing" in result.stderr
@@ -90,13 +90,12 @@ def test_bugs__are_no_findings(wdyn, monkeypatch):
 
 def test_interrupt__has_the_code_of_an_interrupt(wdyn, monkeypatch):
     raising(monkeypatch, KeyboardInterrupt())
-    assert wdyn("info", "x").exit_code == 130
+    assert wdyn("analyze", "x").exit_code == 130
 
 
 def test_warnings__are_one_line(shell):
-    code = (
-        "import warnings, wdyn.cli.info as i; i.open_run = lambda p: warnings.warn('odd \\x1b', RuntimeWarning) or 1/0"
-    )
-    run = "from wdyn.cli import main; main(['info', 'x'])"
+    odd = "lambda p: warnings.warn('odd \\x1b', RuntimeWarning) or 1/0"
+    code = f"import warnings, wdyn.cli.analyze as a; a.open_run = {odd}"
+    run = "from wdyn.cli import main; main(['analyze', 'x'])"
     done = subprocess.run([sys.executable, "-c", f"{code}\n{run}"], capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[0] == "Warning: odd \\x1b"

@@ -19,7 +19,7 @@ def draw(monkeypatch):
         axes.scatter(np.linspace(0, 1, count), np.linspace(0, 1, count))
         axes.set_yticks([0, 1], labels)
         axes.set_title("One \u202ename\nand <script>")
-        monkeypatch.setattr("wdyn.reports.figures.plot", lambda result: axes)
+        monkeypatch.setattr("wdyn.reports.figures.plot", lambda result: figure)
         return figure
 
     return with_points

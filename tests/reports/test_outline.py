@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from wdyn.reports.outline import OUTSIDE, Member, outline, spans
+from wdyn.schema import Parts, parts_to_json
 
 
 def test_outline__says_each_block_once(parameters):
     before, block, after = outline(parameters(12))
     assert (before.title, block.title, after.title) == (OUTSIDE, "decoder, layers 0–11 of h", OUTSIDE)
     assert (block.count, len(block.members)) == (12, 5)
-    assert Member("attn.c_attn", "qkv", "weight 8 × 24, bias 24") in block.members
+    assert Member("attn.c_attn", "qkv", "weight 8 × 24, bias 24", values=8 * 24 + 24) in block.members
 
 
 def test_outline__does_not_grow_with_depth(parameters):
@@ -59,7 +60,34 @@ def test_outline__is_bounded_when_names_do_not_repeat(parameter_table, parameter
 
 def test_outline__takes_a_bare_parameter_and_a_scalar(parameter_table, parameter_row):
     (block,) = outline(parameter_table([parameter_row("scale", "scale", "other", -1, ())]))
-    assert block.members == (Member("", "other", "scale scalar"),)
+    assert block.members == (Member("", "other", "scale scalar", values=1),)
+
+
+def test_outline__counts_the_values_that_a_layer_holds_of_its_own(parameters):
+    before, block, after = outline(parameters(12))
+    per_layer = (8 + 8) + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8)
+    assert (before.values, block.values) == (100 * 8 + 16 * 8, per_layer)
+    assert after.values == 3  # the tied unembedding holds nothing of its own
+
+
+def test_outline__names_only_a_dtype_that_is_unusual(parameter_table, parameter_row):
+    rows = [parameter_row(f"h.{i}.up.weight", "h.up.weight", "mlp_up", i, (4, 4)) for i in range(3)]
+    rows[2]["dtype"] = "int8"
+    first, second = outline(parameter_table(rows))
+    assert (first.members[0].tensors, first.count) == ("weight 4 × 4", 2)
+    assert (second.members[0].tensors, second.count) == ("weight 4 × 4 int8", 1)
+
+
+def test_outline__says_how_a_fused_weight_splits_or_that_it_is_unknown(parameter_table, parameter_row):
+    known = parts_to_json(Parts(0, ("q", "k", "v"), (8, 4, 4), 1, "module"))
+    rows = [parameter_row(f"h.{i}.qkv.weight", "h.qkv.weight", "qkv", i, (16, 4)) for i in range(4)]
+    rows += [parameter_row(f"h.{i}.qkv.bias", "h.qkv.bias", "qkv", i, (16,)) for i in range(3)]
+    for row in rows:
+        row["parts"] = "" if row["layer"] == 3 else known
+        row |= dict(zip(("heads", "kv_heads", "head_dim"), (4, 2, 2) if row["parts"] else (0, 0, 0), strict=True))
+    first, second = outline(parameter_table(rows))
+    assert [member.parts for member in first.members] == ["q 8, k 4, v 4; 4 heads of 2, 2 of k and v"]
+    assert [member.parts for member in second.members] == ["parts unknown"]
 
 
 def test_outline__takes_shapes_that_are_no_json(parameters):

@@ -4,26 +4,40 @@
 
     {"format": 1,
      "worst": "WARNING" | null,
-     "runs": [{source, label, model, names, values, steps, rows, snapshots, attempts, closed, seconds, capture_seconds,
-             disk_bytes, lost_rows, lost_snapshots, blocks}],
+     "runs": [{source, label, model, names, values, steps, rows, snapshots,
+               attempts: [{number, resumed_from_step, started}], closed, writer, seconds, capture_seconds,
+               disk_bytes, lost_rows, lost_snapshots, blocks,
+               scalars: [{name, count, first, last, min, max, silent_after, spark}]}],
      "findings": [{code, severity, message, advice, reproduce, evidence}],
      "answers": [{analyzer, family, question, skipped, remedy, codes}]}
 
-``evidence`` is what `xarray.Dataset.to_dict` gives; its values are left out where they are more than 1,000. JSON has no
-word for NaN and infinity: they are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, never null.
+What ``wdyn info`` writes has ``format source model run parameters``: ``run`` is one of the ``runs`` above (null for a
+model that is no run), ``parameters`` the whole table, a list with one object of all columns for each name.
+
+`Summary`, `Attempt` and `Logged` of this package say what the keys of a run mean: ``resumed_from_step`` is -1 for an
+attempt that began anew, ``writer`` is "" unless a process writes the run at this moment.
+
+``evidence`` is what `xarray.Dataset.to_dict` gives (``coords attrs dims data_vars``), with a ``note``: "" where it is
+whole. Of more than 1,000 values the first and the last step are kept, then as many labels of the longest other
+dimension as fit, and the note says so. JSON has no word for NaN and infinity: they are the strings ``"NaN"``,
+``"Infinity"`` and ``"-Infinity"``, never null.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from collections.abc import Hashable, Iterator
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from wdyn import schema
 from wdyn.findings import Finding
+from wdyn.reports.logged import logged
+from wdyn.reports.summary import Summary
 
 if TYPE_CHECKING:
     from wdyn.analysis.machinery import Answer
@@ -33,6 +47,7 @@ FORMAT = 1
 """Version of the keys. A key may be added; one that is there keeps its meaning."""
 
 _LONGEST_EVIDENCE = 1000
+_JSON_COLUMNS = {"shape", "dims", "parts"}
 
 
 def render(report: Report) -> str:
@@ -40,11 +55,36 @@ def render(report: Report) -> str:
     content = {
         "format": FORMAT,
         "worst": None if report.worst is None else str(report.worst),
-        "runs": [asdict(run) for run in report.runs],
+        "runs": [_run(run) for run in report.runs],
         "findings": [_finding(finding) for finding in report.findings],
         "answers": [_answer(answer) for answer in report.answers],
     }
     return json.dumps(_plain(content), indent=2, allow_nan=False)
+
+
+def table(parameters: xr.Dataset, *, source: str = "", run: Summary | None = None) -> str:
+    """Write a table of parameters as JSON, with the card of the run that it is of."""
+    content = {
+        "format": FORMAT,
+        "source": source,
+        "model": run.model if run else parameters.attrs.get("model", ""),
+        "run": _run(run) if run else None,
+        "parameters": list(_rows(parameters)),
+    }
+    return json.dumps(_plain(content), indent=2, allow_nan=False)
+
+
+def _run(run: Summary) -> dict[str, Any]:
+    told = asdict(replace(run, scalars=xr.Dataset()))
+    return told | {"scalars": [asdict(one) for one in logged(run.scalars)]}
+
+
+def _rows(parameters: xr.Dataset) -> Iterator[dict[str, Any]]:
+    columns = {str(name): values.values.tolist() for name, values in parameters.data_vars.items()}
+    for name in columns.keys() & _JSON_COLUMNS:
+        columns[name] = [json.loads(text) if text else None for text in columns[name]]
+    for name, *values in zip(parameters[schema.PARAMETER].values.tolist(), *columns.values(), strict=True):
+        yield {"name": name, **dict(zip(columns, values, strict=True))}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -70,8 +110,25 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _evidence(evidence: xr.Dataset) -> dict[str, Any]:
-    count = sum(variable.size for variable in evidence.variables.values())
-    return evidence.to_dict(data="list" if count <= _LONGEST_EVIDENCE else False)
+    cut, notes = evidence, []
+    if _count(cut) > _LONGEST_EVIDENCE and cut.sizes.get(schema.STEP, 0) > 2:
+        notes.append(f"the first and the last of {cut.sizes[schema.STEP]} steps")
+        cut = cut.isel({schema.STEP: [0, -1]})
+    while (count := _count(cut)) > _LONGEST_EVIDENCE and (cut.sizes[longest := _longest(cut)]) > 1:
+        size = cut.sizes[longest]
+        cut = cut.isel({longest: slice(max(1, size * _LONGEST_EVIDENCE // count))})
+        notes.append(f"the first {cut.sizes[longest]} of {size} along {longest}")
+    return {**cut.to_dict(), "note": ", ".join(notes)}
+
+
+def _count(evidence: xr.Dataset) -> int:
+    return sum(variable.size for variable in evidence.data_vars.values())
+
+
+def _longest(evidence: xr.Dataset) -> Hashable:
+    """Name the dimension to cut: the first and the last step stay."""
+    sizes = {dim: size for dim, size in evidence.sizes.items() if dim != schema.STEP} or evidence.sizes
+    return max(sizes, key=lambda dim: sizes[dim])
 
 
 def _plain(value: object) -> object:

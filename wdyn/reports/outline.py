@@ -6,6 +6,8 @@ A model of 12 equal blocks has 148 parameters and about a dozen things to say ab
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -13,6 +15,7 @@ from itertools import takewhile
 import xarray as xr
 
 from wdyn import schema
+from wdyn.reports.splits import split_words
 
 OUTSIDE = "outside blocks"
 
@@ -34,12 +37,19 @@ class Member:
         Its parameters and their lengths: ``weight 2304 × 768, bias 2304``.
     notes
         What is special: the path whose storage it shares, that it is frozen.
+    parts
+        How it splits: ``q 768, k 768, v 768; 12 heads of 64``, or ``parts unknown`` where it is fused and nobody can
+        tell how; "" for what does not split.
+    values
+        Count of its elements, those that it shares left out.
     """
 
     name: str
     role: str
     tensors: str
     notes: str = ""
+    parts: str = ""
+    values: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,11 @@ class Block:
     count: int
     members: tuple[Member, ...]
 
+    @property
+    def values(self) -> int:
+        """Count of elements that one of its layers holds."""
+        return sum(member.values for member in self.members)
+
 
 @dataclass(frozen=True)
 class _Tensor:
@@ -73,6 +88,20 @@ class _Tensor:
     trainable: bool
     tied_to: str
     layered: bool
+    dtype: str
+    """"" for the one that most of the model has."""
+    split: str
+
+    @property
+    def words(self) -> str:
+        """What to call it: ``weight 768 × 2304 int8``."""
+        size = " × ".join(map(str, self.shape)) if self.shape else "scalar"
+        return f"{self.leaf} {size} {self.dtype}".rstrip()
+
+    @property
+    def values(self) -> int:
+        """Count of elements that only it holds."""
+        return 0 if self.tied_to else math.prod(self.shape)
 
 
 def outline(parameters: xr.Dataset) -> tuple[Block, ...]:
@@ -82,7 +111,7 @@ def outline(parameters: xr.Dataset) -> tuple[Block, ...]:
     ----------
     parameters
         The table of a run, or what `describe` says of a model: variables ``path role stack layer shape trainable
-        tied_to`` over ``parameter``.
+        tied_to`` over ``parameter``, and ``dtype parts heads kv_heads head_dim`` where they are known.
     """
     blocks: dict[tuple[str, tuple[int, ...], bool], list[_Tensor]] = {}
     blocks_seen = False
@@ -115,18 +144,20 @@ def _fold(parameters: xr.Dataset) -> dict[_Tensor, list[int]]:
 
 
 def _tensors(parameters: xr.Dataset) -> Iterator[tuple[_Tensor, int]]:
-    columns = [parameters[name].values.tolist() for name in ("path", "role", "stack", "layer", "shape")]
-    trainable, tied = parameters["trainable"].values.tolist(), parameters["tied_to"].values.tolist()
+    columns = {str(name): values.values.tolist() for name, values in parameters.data_vars.items()}
     names = parameters[schema.PARAMETER].values.tolist()
-    path_of = dict(zip(names, columns[0], strict=True))
-    for name, path, role, stack, layer, shape, trains, partner in zip(names, *columns, trainable, tied, strict=True):
-        module, _, leaf = path.rpartition(".")
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    path_of = dict(zip(names, columns["path"], strict=True))
+    usual = Counter(columns.get("dtype", ())).most_common(1)
+    for name, row in zip(names, rows, strict=True):
+        module, _, leaf = row["path"].rpartition(".")
+        layer, shape, partner = row["layer"], _lengths(row["shape"]), row["tied_to"]
         # By its path, so that what is tied within each layer folds too. Who names itself is no arrow.
         arrow = "" if partner == name else path_of.get(partner, partner)
-        yield (
-            _Tensor(module, leaf, role, stack, _lengths(shape), bool(trains), arrow, layer != schema.NO_LAYER),
-            layer,
-        )
+        layered, trains = layer != schema.NO_LAYER, bool(row["trainable"])
+        dtype = "" if not usual or row["dtype"] == usual[0][0] else row["dtype"]
+        split = split_words(row) if len(shape) > 1 else ""
+        yield _Tensor(module, leaf, row["role"], row["stack"], shape, trains, arrow, layered, dtype, split), layer
 
 
 def _lengths(shape: object) -> tuple[int, ...]:
@@ -153,13 +184,10 @@ def _common(modules: list[str]) -> str:
 
 
 def _member(name: str, role: str, tensors: list[_Tensor]) -> Member:
-    text = ", ".join(f"{tensor.leaf} {_size(tensor.shape)}" for tensor in tensors)
+    text = ", ".join(tensor.words for tensor in tensors)
     notes = [f"shares the storage of {tensor.tied_to}" for tensor in tensors if tensor.tied_to]
     frozen = [tensor.leaf for tensor in tensors if not tensor.trainable]
     if frozen:
         notes.append("frozen" if len(frozen) == len(tensors) else f"{', '.join(frozen)} frozen")
-    return Member(name, role, text, "; ".join(notes))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) if shape else "scalar"
+    splits = dict.fromkeys(tensor.split for tensor in tensors if tensor.split)
+    return Member(name, role, text, "; ".join(notes), "; ".join(splits), sum(tensor.values for tensor in tensors))

@@ -16,7 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from wdyn.findings import Finding, Severity
+from wdyn.reports.anatomy import Anatomy
+from wdyn.reports.anatomy import facts as anatomy_facts
 from wdyn.reports.escaping import visible
+from wdyn.reports.logged import lines, logged
 from wdyn.reports.outline import Block
 from wdyn.reports.summary import Summary, facts
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "cyan"}
 
+_LONG = 200
+"""Characters of a line of code beyond which it is for programs, and for the page, rather than for a terminal."""
+
 _ENDLESS = 100_000
 """A width that no line reaches: what is piped into another program is not to be broken."""
 
@@ -33,12 +39,18 @@ _ENDLESS = 100_000
 def render(report: Report) -> RenderableType:
     """Lay a whole report out for a terminal."""
     return Group(
-        *(part for run in report.runs for part in (heading(run.title), card(facts(run)))),
+        *(part for run in report.runs for part in _run(run)),
         heading(f"Findings: {verdict(report.findings)}" if report.findings else "No findings"),
         *([findings(report.findings)] if report.findings else []),
         heading("Questions"),
         questions(report.answers),
     )
+
+
+def _run(run: Summary) -> tuple[RenderableType, ...]:
+    curves = lines(logged(run.scalars))
+    went = (heading("What was logged"), card(curves)) if curves else ()
+    return heading(run.title), card(facts(run)), *went
 
 
 def plain(content: RenderableType) -> str:
@@ -87,8 +99,16 @@ def findings(found: Iterable[Finding]) -> RenderableType:
         if finding.advice:
             grid.add_row("", "", Text(f"→ {visible(finding.advice)}"))
         if finding.reproduce:
-            grid.add_row("", "", Text(f">>> {visible(finding.reproduce)}", style="dim"))
+            grid.add_row("", "", _prompt(finding.reproduce))
     return grid
+
+
+def _prompt(code: str) -> Text:
+    """Write a line of code: one that would fill a terminal is cut at its edge, others are folded."""
+    line = Text(f">>> {visible(code)}", style="dim")
+    if len(line) > _LONG:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def questions(answers: Iterable[Answer]) -> RenderableType:
@@ -106,22 +126,40 @@ def model(blocks: Iterable[Block]) -> RenderableType:
     """Write what a model is made of, each block once."""
     parts: list[RenderableType] = []
     for block in blocks:
-        grid = _grid(4)
+        grid = _grid(6)
         for member in block.members:
             notes = f"→ {member.notes}" if member.notes else ""
-            words = (member.role, member.name, member.tensors, notes)
+            count = short(member.values) if member.values else ""
+            words = ("", member.role, member.name, member.tensors, count, f"{member.parts}  {notes}".strip())
             grid.add_row(*(Text(visible(word)) for word in words))
         parts += [Padding(Text(visible(_title(block)), style="bold"), (1, 0, 0, 0)), grid]
     return Group(*parts)
 
 
+def anatomy(found: Anatomy) -> RenderableType:
+    """Write the card of a model and what it is made of."""
+    return Group(heading(found.source or found.model or "model"), card(anatomy_facts(found)), model(found.blocks))
+
+
 def describe(summary: Summary) -> RenderableType:
     """Write the card of a run and its model."""
-    return Group(heading(summary.title), card(facts(summary)), model(summary.blocks))
+    return Group(*_run(summary), model(summary.blocks))
+
+
+def short(count: int) -> str:
+    """Write a count for people: ``7.09 M``."""
+    number = float(count)
+    for unit in ("", " k", " M", " G"):
+        if number < 1000:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g} T"
 
 
 def _title(block: Block) -> str:
-    return f"{block.title} ({block.count} ×)" if block.count > 1 else block.title
+    if block.count == 1:
+        return f"{block.title}: {short(block.values)} values"
+    return f"{block.title} ({block.count} ×): {short(block.values)} values each"
 
 
 def _grid(columns: int) -> Table:
