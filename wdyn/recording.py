@@ -128,7 +128,8 @@ class Recording:
             if self._next_row or self._next_snapshot:
                 self._capture(rows=self._next_row, snapshot=self._next_snapshot)
                 self._rows_due.spent(self._seconds)
-            self._scalars.end_step(self.step, seconds=self._seconds, read_tensors=self._next_row)
+            written = self._background.busy_seconds
+            self._scalars.end_step(self.step, seconds=self._seconds, written=written, read_tensors=self._next_row)
             self._seconds = 0.0
             if self._scalars.is_long:
                 self._background.submit(Batch(self.step - 1, self._scalars.take(before=self.step)))

@@ -67,8 +67,10 @@ def test_end_step__keeps_lr_weight_decay_time_and_cost() -> None:
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=0.25, weight_decay=0.5)
     log = ScalarLog([optimizer])
     log.end_step(0, seconds=0.0, read_tensors=False, stepped=False)
-    log.end_step(1, seconds=0.125, read_tensors=False)
-    start, first = log.take(before=2)
+    log.end_step(1, seconds=0.125, written=0.5, read_tensors=False)
+    log.end_step(2, seconds=0.0, written=0.75, read_tensors=False)
+    start, first, second = log.take(before=3)
+    assert (first.values["write_seconds"], second.values["write_seconds"]) == (0.5, 0.25)
     assert np.isnan(start.values["lr"]).all()
     assert (first.values["lr"], first.values["weight_decay"]) == ([0.25], [0.5])
     assert first.values["capture_seconds"] == 0.125

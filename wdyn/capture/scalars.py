@@ -17,7 +17,9 @@ from wdyn.rows import Row, Values
 
 _LONG = 512
 _OLD_SECONDS = 5.0
-_OWN = frozenset({*HYPERPARAMETERS, schema.STEP, schema.ATTEMPT, schema.GROUP, "wall_time", "capture_seconds"})
+_OWN = frozenset(
+    {*HYPERPARAMETERS, schema.STEP, schema.ATTEMPT, schema.GROUP, "wall_time", "capture_seconds", "write_seconds"}
+)
 _NAME_LENGTH = 60
 
 
@@ -32,6 +34,7 @@ class ScalarLog:
         self._steps: dict[int, dict[str, object]] = {}
         self._array_of: dict[str, str] = {}
         self._since = time.monotonic()
+        self._written = 0.0
 
     @property
     def is_long(self) -> bool:
@@ -48,14 +51,21 @@ class ScalarLog:
             row[self._safe(name)] = np.nan if number is None else number
         return bad
 
-    def end_step(self, step: int, *, seconds: float, read_tensors: bool, stepped: bool = True) -> None:
-        """Keep what every step has: the hyperparameters that were used to reach it, the time, what capture cost."""
+    def end_step(
+        self, step: int, *, seconds: float, written: float = 0.0, read_tensors: bool, stepped: bool = True
+    ) -> None:
+        """Keep what every step has: hyperparameters used to reach it, time, and what recording cost.
+
+        `seconds` the loop has waited in this step; `written` the writer has worked beside it since it started.
+        """
         row = self._steps.setdefault(step, {})
         if self._optimizers:
             used = hyperparameters(self._optimizers, read_tensors=read_tensors)
             row |= used if stepped else {name: np.full(values.shape, np.nan) for name, values in used.items()}
         row["wall_time"] = time.time()
         row["capture_seconds"] = seconds
+        row["write_seconds"] = written - self._written
+        self._written = written
 
     def take(self, *, before: int) -> tuple[Row, ...]:
         """Give a row for each step below `before`, and forget it: nothing more can be logged there."""

@@ -42,6 +42,7 @@ class BackgroundWriter:
         self._closing = False
         self._failure: BaseException | None = None
         self._lost_rows = self._lost_snapshots = 0
+        self._busy = 0.0
         self._thread = threading.Thread(target=self._run, name="wdyn-writer", daemon=True)
         self._thread.start()
 
@@ -59,6 +60,11 @@ class BackgroundWriter:
     def lost(self) -> dict[str, int]:
         """Count of rows and snapshots that never reached the disk."""
         return {"rows": self._lost_rows, "snapshots": self._lost_snapshots}
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the thread has written and committed so far."""
+        return self._busy
 
     def submit(self, batch: Batch, *, wait: bool = False) -> bool:
         """Hand a batch over; return whether its snapshot was taken.
@@ -152,15 +158,17 @@ class BackgroundWriter:
         while True:
             due = last_commit + (_PUBLISH_SECONDS if len(self._uncommitted) < _PUBLISH_ROWS else _PUBLISH_PAUSE)
             batch = self._next(due)
+            if batch is None and self._closing:
+                return
+            started = time.monotonic()
             if batch is not None:
                 self._writer.append(batch)
                 self._forget(batch)
-            elif self._closing:
-                return
             flush = batch is None and self._flush_to > self._safe
             if flush or (self._uncommitted and time.monotonic() >= due):
                 self._commit()
                 last_commit = time.monotonic()
+            self._busy += time.monotonic() - started
 
     def _next(self, due: float) -> Batch | None:
         """Wait for a batch, for a wish to flush or close, or until a commit is due; give the batch, if any."""
