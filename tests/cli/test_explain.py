@@ -9,6 +9,12 @@ def test_explain__knows_every_code(wdyn):
             assert f"{code}  {line}" in wdyn("explain", code).stdout
 
 
+def test_explain__says_when_a_code_is_given_and_what_to_do(wdyn):
+    text = wdyn("explain", "dep002").stdout
+    assert "ended below 0.5 times its first value" in text
+    assert "What to do" in text
+
+
 def test_explain__names_the_closest_code(wdyn):
     result = wdyn("explain", "INI999")
     assert result.exit_code == 2

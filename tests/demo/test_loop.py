@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import wdyn
-from wdyn.demo.loop import decay_groups, train, warmup_then_cosine
+from wdyn.demo.loop import bar, decay_groups, train, warmup_then_cosine
 from wdyn.demo.model import GPT, Shape
 
 SMALL = Shape(alphabet=200, length=32, layers=4, width=32, heads=2)
@@ -74,6 +74,19 @@ def test_train__leaves_the_threads_of_the_caller_alone(tmp_path):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_bar__shows_no_loss_before_there_is_one(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with bar(2, shown=True):
+        pass
+    before = capsys.readouterr()
+    with bar(2, shown=True) as show:
+        show(1.234)
+    assert before.out == ""
+    assert "training" in before.err
+    assert "loss" not in before.err
+    assert "loss 1.23" in capsys.readouterr().err
 
 
 def test_decay_groups__hold_every_parameter_once():

@@ -104,7 +104,10 @@ def run(tmp_path):
     about = {
         "format": 1,
         "model": "GPT",
-        "attempts": [{"resumed_from_step": -1}, {"resumed_from_step": 300}],
+        "attempts": [
+            {"number": 0, "resumed_from_step": -1, "started": "2026-01-01T10:00:00+0000"},
+            {"resumed_from_step": 300},
+        ],
         "lost": {"rows": 0, "snapshots": 2},
         "closed": True,
     }

@@ -23,7 +23,21 @@ def test_explanation__is_of_a_family(one, absent):
     assert plain(explanation([one, absent], "ONE")).count("ONE00") == 3
 
 
-@pytest.mark.parametrize("code", ["ONE009", "", "XYZ"])
-def test_explanation__names_the_closest_code(one, code):
-    with pytest.raises(UnknownName, match=r"Closest: .*ONE"):
-        explanation([one], code)
+def test_explanation__tells_of_a_built_in_code_all_that_there_is_to_know():
+    from wdyn.analysis.initialization import init_audit
+
+    text = plain(explanation([init_audit], "INI002"))
+    headings = ["What it means  ", "When           ", "Usual causes   ", "What to do     "]
+    assert [words for words in headings if f"  {words}" in text] == headings
+    assert "is above 4:" in text
+
+
+def test_explanation__names_three_codes_that_are_close(one):
+    with pytest.raises(UnknownName, match=r"Closest: (ONE\w*, ){2}ONE\w*\. "):
+        explanation([one], "ONE009")
+
+
+@pytest.mark.parametrize("code", ["", "XYZ"])
+def test_explanation__names_the_families_when_no_code_is_close(one, absent, code):
+    with pytest.raises(UnknownName, match=r"'\. Families: ONE, ABS\. List"):
+        explanation([one, absent], code)

@@ -5,9 +5,11 @@ import hashlib
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from wdyn.reports.html import fragment, page
+from wdyn.reports.report import analyze
 
 
 class Page(HTMLParser):
@@ -87,6 +89,27 @@ def test_page__gives_the_reason_and_the_remedy_of_what_was_skipped(parsed):
     assert 'no updates were recorded→ wdyn.watch(..., what=("updates",))' in parsed.text
 
 
+def test_page__shows_at_the_card_how_what_was_logged_went(run, one):
+    run["scalars"] = run["scalars"].to_dataset().assign(loss=("step", np.linspace(4.0, 2.0, 601)))
+    parsed = Page(page(analyze(run, [one])))
+    assert parsed.all("img")[0]["alt"].startswith("loss fell from 4 to 2")
+    assert parsed.text.index("1.5 kB") < parsed.text.index("What was logged") < parsed.text.index("Is one well?")
+
+
+def test_page__says_why_the_curves_cannot_be_drawn(run, one, monkeypatch):
+    run["scalars"] = run["scalars"].to_dataset().assign(loss=("step", np.linspace(4.0, 2.0, 601)))
+
+    def fail(scalars):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("wdyn.reports.html.plot", fail)
+    assert "No figure: ValueError: no ink" in Page(page(analyze(run, [one]))).text
+
+
+def test_page__lets_one_reach_each_figure_with_the_keyboard_to_scroll_it(parsed):
+    assert [figure["tabindex"] for figure in parsed.all("figure")] == ["0"]
+
+
 def test_page__bounds_its_tables(parsed):
     assert "For each parameter, the first 40 of 124 rows" in parsed.text
     assert len(parsed.all("tr")) < 150
@@ -125,6 +148,23 @@ def test_style__reaches_nothing_outside_the_report(parsed):
     rules = re.sub(r"/\*.*?\*/|@media[^{]+\{", "", parsed.style, flags=re.S)
     selectors = [s.strip() for rule in re.findall(r"([^{}]+)\{", rules) for s in rule.split(",")]
     assert [s for s in selectors if not s.startswith((".wdyn", "body:has(> .wdyn)"))] == []
+
+
+def _rule(style, selector):
+    return re.search(rf"^{re.escape(selector)} \{{([^}}]*)\}}", style, flags=re.M)[1]
+
+
+def test_style__lets_a_figure_scroll_in_its_card_where_it_would_be_too_small_to_read(parsed):
+    assert "overflow-x: auto" in _rule(parsed.style, ".wdyn figure")
+    assert "max-width: min(100%, 57rem)" in _rule(parsed.style, ".wdyn figure")
+    assert "width: 100%; min-width: 35rem" in _rule(parsed.style, ".wdyn figure img")
+
+
+def test_style__dims_figures_at_night_to_the_paper_around_them(parsed):
+    share = float(re.search(r"filter: brightness\(([.\d]+)\)", parsed.style)[1])
+    light, dark = re.findall(r"--paper: (#\w+)", parsed.style)
+    assert light == "#fff"
+    assert dark == f"#{round(255 * share):02x}" + 2 * f"{round(255 * share):02x}"
 
 
 def _luminance(colour):

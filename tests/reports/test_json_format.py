@@ -20,8 +20,8 @@ def test_json__has_the_keys_that_it_promises(said):
     assert list(said) == ["format", "worst", "runs", "findings", "answers"]
     assert said["format"] == 1
     assert list(said["runs"][0]) == [
-        "source", "label", "model", "names", "values", "steps", "rows", "snapshots", "attempts", "closed", "seconds",
-        "capture_seconds", "disk_bytes", "lost_rows", "lost_snapshots", "blocks",
+        "source", "label", "model", "names", "values", "steps", "rows", "snapshots", "attempts", "closed", "writer",
+        "seconds", "capture_seconds", "disk_bytes", "lost_rows", "lost_snapshots", "blocks", "scalars",
     ]  # fmt: skip
     assert list(said["findings"][0]) == ["code", "severity", "message", "advice", "reproduce", "evidence"]
     assert list(said["answers"][0]) == ["analyzer", "family", "question", "skipped", "remedy", "codes"]
@@ -53,12 +53,46 @@ def test_json__says_unknown_without_words_that_json_lacks(run, one):
     assert said["runs"][0]["seconds"] == "NaN"
 
 
-def test_json__leaves_out_the_values_of_endless_evidence(run, one):
+def test_json__says_where_each_attempt_went_on(said):
+    assert said["runs"][0]["attempts"] == [
+        {"number": 0, "resumed_from_step": -1, "started": "2026-01-01T10:00:00+0000"},
+        {"number": 1, "resumed_from_step": 300, "started": ""},
+    ]
+
+
+def test_json__gives_the_ends_of_what_was_logged(run, one):
+    run["scalars"] = run["scalars"].to_dataset().assign(loss=("step", np.linspace(4.0, 2.0, 601)))
+    (loss,) = json.loads(analyze(run, [one]).to_json())["runs"][0]["scalars"]
+    assert {key: loss[key] for key in ("name", "first", "last", "min", "max")} == {
+        "name": "loss", "first": 4.0, "last": 2.0, "min": 2.0, "max": 4.0,
+    }  # fmt: skip
+
+
+def _evidence(run, one, evidence):
     def check(result):
-        evidence = xr.Dataset({"x": ("i", np.arange(5000)), "y": ((), np.inf)})
         yield Finding("ONE001", Severity.INFO, "Long.", evidence=evidence)
 
     found = analyze(run, [Analyzer("long", "ONE", "?", one.measure, check, one.codes)])
-    (finding,) = json.loads(found.to_json())["findings"]
-    assert finding["evidence"]["data_vars"]["x"]["shape"] == [5000]
-    assert "data" not in finding["evidence"]["data_vars"]["x"]
+    return json.loads(found.to_json())["findings"][0]["evidence"]
+
+
+def test_json__gives_small_evidence_whole(run, one):
+    told = _evidence(run, one, xr.Dataset({"x": (("step", "i"), np.ones((100, 10)))}))
+    assert told["note"] == ""
+    assert told["data_vars"]["x"]["data"] == np.ones((100, 10)).tolist()
+
+
+def test_json__gives_the_first_and_the_last_step_of_long_evidence(run, one):
+    x = np.arange(1800.0).reshape(600, 3)
+    told = _evidence(run, one, xr.Dataset({"x": (("step", "i"), x)}, coords={"step": np.arange(600)}))
+    assert told["note"] == "the first and the last of 600 steps"
+    assert told["data_vars"]["x"]["data"] == x[[0, -1]].tolist()
+    assert told["coords"]["step"]["data"] == [0, 599]
+
+
+def test_json__cuts_evidence_that_is_long_at_every_step(run, one):
+    x = np.ones((3, 5000))
+    told = _evidence(run, one, xr.Dataset({"x": (("step", "i"), x), "y": ((), np.inf)}))
+    assert told["note"] == "the first and the last of 3 steps, the first 499 of 5000 along i"
+    assert np.shape(told["data_vars"]["x"]["data"]) == (2, 499)
+    assert told["data_vars"]["y"]["data"] == "Infinity"

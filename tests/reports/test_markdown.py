@@ -1,7 +1,11 @@
 """Does the report in Markdown render as it was meant?"""
 
+import numpy as np
 import pytest
+import xarray as xr
 from markdown_it import MarkdownIt
+
+from wdyn.reports.report import analyze
 
 
 @pytest.fixture
@@ -35,3 +39,14 @@ def test_markdown__keeps_its_tables_whole(report):
     rows = [line for line in report.to_markdown().splitlines() if line.startswith("|")]
     assert "| Is one well? | 1 error, 1 warning, 1 info |" in rows
     assert len([row for row in rows if "h.0" in row or "attn.c" in row]) == 2
+
+
+def test_markdown__says_how_what_was_logged_went(run, one, hostile):
+    named = xr.DataArray(np.full(601, 1.0), dims="step", attrs={"long_name": hostile})
+    logged = run["scalars"].to_dataset().assign(loss=("step", np.linspace(4.0, 2.0, 601)), odd=named)
+    run["scalars"] = logged
+    text = analyze(run, [one]).to_markdown()
+    line = next(line for line in text.splitlines() if "What was logged" in line)
+    assert line.startswith("**What was logged:** loss 4 → 2  █")
+    inner = [child.type for token in MarkdownIt("commonmark").parse(line) for child in token.children or ()]
+    assert not {"html_inline", "link_open", "image", "em_open"} & set(inner)

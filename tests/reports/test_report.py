@@ -1,10 +1,12 @@
 """Does a report say what its analyzers said, worst first?"""
 
+from pathlib import Path
+
 import pytest
 import xarray as xr
 
 from wdyn.analysis.machinery import Analyzer
-from wdyn.errors import UnknownName
+from wdyn.errors import InvalidArgument, UnknownName
 from wdyn.findings import Severity
 from wdyn.reports.report import analyze
 
@@ -41,6 +43,23 @@ def test_analyze__selects_and_ignores(run, one):
 def test_analyze__refuses_a_code_that_nobody_gives(run, one):
     with pytest.raises(UnknownName, match="ONX"):
         analyze(run, [one], select=["ONX"])
+
+
+def test_report__is_short_where_it_is_printed(report):
+    assert repr(report) == str(report) == "Report of run.zarr: 1 error, 1 warning, 1 info"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("run.zarr", r"Found is str; .*: wdyn\.open_run\('run\.zarr'\)$"),
+        (Path("run.zarr"), r"Found is \w*Path; needed is an opened run: wdyn\.open_run\('run\.zarr'\)$"),
+        (xr.Dataset(), r"Found is Dataset; needed is an opened run: wdyn\.open_run\(path\)$"),
+    ],
+)
+def test_analyze__asks_for_an_opened_run(given, words, one):
+    with pytest.raises(InvalidArgument, match=words):
+        analyze(given, [one])
 
 
 def test_analyze__takes_joined_runs(run, one):

@@ -1,12 +1,15 @@
 """Does the card tell what was recorded?"""
 
 import math
+import os
+from pathlib import Path
 
 import pytest
 import xarray as xr
 
 from wdyn.reading.joining import join_runs
-from wdyn.reports.summary import Summary, duration, facts, size, summaries, summarize
+from wdyn.reports.summary import Attempt, Summary, duration, facts, size, summaries, summarize
+from wdyn.store.lock import Lock
 
 
 def test_summarize__counts_what_was_recorded(run):
@@ -14,7 +17,8 @@ def test_summarize__counts_what_was_recorded(run):
     assert summary.title == "run.zarr"
     assert (summary.model, summary.names, summary.steps) == ("GPT", 124, (0, 600))
     assert summary.rows == {"weights": 61, "updates": 60}
-    assert (summary.snapshots, summary.attempts, summary.lost_snapshots) == (3, (-1, 300), 2)
+    assert (summary.snapshots, summary.lost_snapshots) == (3, 2)
+    assert summary.attempts == (Attempt(0, -1, "2026-01-01T10:00:00+0000"), Attempt(1, 300, ""))
     assert summary.disk_bytes == 1500
 
 
@@ -44,7 +48,16 @@ def test_summarize__says_unknown_when_there_were_no_clocks(run):
 def test_facts__tell_what_was_lost_and_that_it_is_open():
     told = facts(Summary(lost_rows=3, closed=False))
     assert told["Lost"] == "3 rows, 0 snapshots could not be written"
-    assert "still open" in told["Attempts"]
+    assert told["Attempts"] == "1; ended without closing (killed?)"
+
+
+def test_summarize__names_the_process_that_writes_at_this_moment(run):
+    run.attrs["wdyn"]["closed"] = False
+    lock = Lock(Path(run.attrs["path"]))
+    writing = facts(summarize(run))["Attempts"]
+    lock.release()
+    assert f"from step 300; being written by process {os.getpid()} on " in writing
+    assert facts(summarize(run))["Attempts"].endswith("from step 300; ended without closing (killed?)")
 
 
 def test_summaries__give_one_card_for_each_joined_run(run):

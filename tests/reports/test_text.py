@@ -2,9 +2,11 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from wdyn.reports.text import plain, render, verdict
+from wdyn.findings import Finding, Severity
+from wdyn.reports.text import findings, plain, render, verdict
 
 
 def test_plain__writes_each_finding_on_one_line(report):
@@ -41,6 +43,19 @@ def test_render__fits_a_narrow_terminal(report):
     buffer = io.StringIO()
     Console(file=buffer, width=60).print(render(report))
     assert max(map(len, buffer.getvalue().splitlines())) <= 60
+
+
+@pytest.mark.parametrize(("length", "lines"), [(150, 3), (300, 1)])
+def test_findings__cut_code_that_would_fill_a_terminal(length, lines):
+    code = "wdyn.one(run)" + "x" * length
+    buffer = io.StringIO()
+    told = [Finding("ONE001", Severity.INFO, "Short.", reproduce=code)]
+    Console(file=buffer, width=100).print(findings(told))
+    written = [line for line in buffer.getvalue().splitlines() if "x" in line]
+    assert len(written) in (lines, lines - 1)
+    assert max(map(len, written)) <= 100
+    assert ("…" in buffer.getvalue()) == (length == 300)
+    assert f">>> {code}" in plain(findings(told))
 
 
 def test_verdict__counts_by_severity(report):

@@ -10,6 +10,7 @@ import pytest
 
 from wdyn.errors import RunLocked
 from wdyn.store.lock import FOLDER, Lock
+from wdyn.store.lock import holder as holder_of
 
 HOLD = """
 import sys, time
@@ -154,3 +155,24 @@ def test_lock__holds_where_its_owner_cannot_be_written(run, monkeypatch):
     assert "is being written by another process" in from_elsewhere(run)
     lock.release()
     assert from_elsewhere(run) == "got it"
+
+
+def test_holder__names_another_process_until_it_ends(run, holder):
+    assert holder_of(run).startswith(f"process {holder.pid} on ")
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert holder_of(run) == ""
+
+
+def test_holder__takes_nothing_from_the_process_that_holds_it(run):
+    lock = Lock(run)
+    assert holder_of(run).startswith(f"process {os.getpid()} on ")
+    assert f"process {os.getpid()} on" in from_elsewhere(run)
+    lock.release()
+    assert holder_of(run) == ""
+    assert from_elsewhere(run) == "got it"
+
+
+def test_holder__writes_nothing_where_nobody_ever_wrote(run):
+    assert holder_of(run) == ""
+    assert list(run.iterdir()) == []

@@ -28,7 +28,7 @@ def command(directory: Path | None, steps: int) -> None:
     """
     from wdyn.demo.loop import train
 
-    run = train(directory or _free(), steps=steps, progress=sys.stdout.isatty())
+    run = train(directory or _free(), steps=steps, progress=sys.stderr.isatty())
     page = files.beside(run)
     with output.stages(2) as begin:
         begin("Asking the questions")

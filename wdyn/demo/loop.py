@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from torch.nn import functional
@@ -116,9 +117,10 @@ class Show(Protocol):
 def bar(steps: int, *, shown: bool) -> Iterator[Show]:
     """Show how far training is, and its loss."""
     columns = (
-        TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.2f}"),
+        TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, disable=not shown) as display:
-        task = display.add_task("training", total=steps, loss=math.nan)
-        yield lambda loss: display.update(task, advance=1, loss=loss)
+    # On standard error: what the program says goes to the other stream.
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as display:
+        task = display.add_task("training", total=steps, loss="")
+        yield lambda loss: display.update(task, advance=1, loss=f"loss {loss:.2f}")

@@ -12,6 +12,7 @@ from wdyn.analysis.machinery import Analyzer
 from wdyn.errors import UnknownName
 from wdyn.naming import closest
 from wdyn.reports.escaping import visible
+from wdyn.reports.explanations import EXPLANATIONS
 from wdyn.reports.text import card, heading
 
 
@@ -21,7 +22,7 @@ def catalogue(known: Iterable[Analyzer]) -> RenderableType:
 
 
 def explanation(known: Iterable[Analyzer], code: str) -> RenderableType:
-    """Write what a code, or each code of a family, means.
+    """Write what a code, or each code of a family, means, when it is given, what causes it and what to do.
 
     Raises
     ------
@@ -32,11 +33,25 @@ def explanation(known: Iterable[Analyzer], code: str) -> RenderableType:
     found = {one: {c: line for c, line in one.codes.items() if wanted in (c, one.family)} for one in known}
     if not wanted or not any(found.values()):
         codes = [code for one in known for code in (one.family, *one.codes)]
-        near = ", ".join(closest(wanted, codes) or codes)
-        raise UnknownName(f"No finding has the code '{code}'. Closest: {near}. List them with: wdyn list")
-    return Group(*(_entry(one, codes) for one, codes in found.items() if codes))
+        near = closest(wanted, codes, 3)
+        words = f"Closest: {', '.join(near)}" if near else f"Families: {', '.join(one.family for one in known)}"
+        raise UnknownName(f"No finding has the code '{code}'. {words}. List them with: wdyn list")
+    return Group(*(_explained(one, codes) for one, codes in found.items() if codes))
 
 
 def _entry(one: Analyzer, codes: dict[str, str]) -> RenderableType:
-    measured = Text(visible(f"{one.name} ({one.family})"), style="dim")
-    return Group(heading(one.question), measured, Padding(card(codes), (0, 0, 0, 2)))
+    return Group(*_head(one), Padding(card(codes), (0, 0, 0, 2)))
+
+
+def _explained(one: Analyzer, codes: dict[str, str]) -> RenderableType:
+    parts: list[RenderableType] = []
+    for code, line in codes.items():
+        parts.append(heading(f"{code}  {line}"))
+        # A plug-in explains its codes in one line each.
+        if code in EXPLANATIONS:
+            parts.append(Padding(card(EXPLANATIONS[code].lines(one.check)), (0, 0, 0, 2)))
+    return Group(*_head(one), *parts)
+
+
+def _head(one: Analyzer) -> tuple[RenderableType, ...]:
+    return heading(one.question), Text(visible(f"{one.name} ({one.family})"), style="dim")

@@ -56,9 +56,12 @@ def pictures(result: xr.Dataset) -> tuple[Picture, ...]:
 
 
 def picture(result: xr.Dataset) -> Picture:
-    """Draw a result, small as SVG or dense as PNG."""
-    drawn = plot(result)
-    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure()
+    """Draw a result."""
+    return framed(plot(result))
+
+
+def framed(figure: Figure) -> Picture:
+    """Make an image of a figure, small as SVG or dense as PNG."""
     _make_visible(figure)
     width = round(figure.get_figwidth() * _CSS_PIXELS)
     return Picture(_address(figure), words(figure), width)

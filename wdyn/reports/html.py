@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -18,10 +19,12 @@ from markupsafe import Markup
 from wdyn._version import __version__
 from wdyn.errors import WdynError
 from wdyn.findings import Finding
+from wdyn.plots.scalars import plot
+from wdyn.reading.curves import curves
 from wdyn.reports.escaping import visible
-from wdyn.reports.figures import Picture, pictures
+from wdyn.reports.figures import Picture, framed, pictures
 from wdyn.reports.numbers import Table, tables
-from wdyn.reports.summary import facts
+from wdyn.reports.summary import Summary, facts
 from wdyn.reports.text import verdict
 
 if TYPE_CHECKING:
@@ -53,6 +56,28 @@ class Section:
     tables: tuple[Table, ...]
 
 
+@dataclass(frozen=True)
+class Card:
+    """What the page says of one run.
+
+    Attributes
+    ----------
+    run
+        What was recorded.
+    facts
+        The same in words.
+    pictures
+        How what was logged went; none where nothing was.
+    failure
+        Why there is none.
+    """
+
+    run: Summary
+    facts: dict[str, str]
+    pictures: tuple[Picture, ...]
+    failure: str
+
+
 def page(report: Report) -> str:
     """Write a report as one HTML file."""
     return _render("page.html.j2", report)
@@ -71,7 +96,7 @@ def _render(template: str, report: Report) -> str:
         .get_template(template)
         .render(
             report=report,
-            cards=[(run, facts(run)) for run in report.runs],
+            cards=[_card(run) for run in report.runs],
             verdict=verdict(report.findings),
             sections=[_section(answer) for answer in report.answers if not answer.skipped],
             skipped=[answer for answer in report.answers if answer.skipped],
@@ -83,15 +108,21 @@ def _render(template: str, report: Report) -> str:
 
 
 def _section(answer: Answer) -> Section:
-    drawn: tuple[Picture, ...] = ()
-    failure = ""
+    return Section(answer, *_drawn(lambda: pictures(answer.result)), tables(answer.result))
+
+
+def _card(run: Summary) -> Card:
+    return Card(run, facts(run), *_drawn(lambda: (framed(plot(run.scalars)),) if curves(run.scalars) else ()))
+
+
+def _drawn(draw: Callable[[], tuple[Picture, ...]]) -> tuple[tuple[Picture, ...], str]:
+    """Draw, or say why not."""
     try:
-        drawn = pictures(answer.result)
+        return draw(), ""
     except WdynError as error:
-        failure = str(error)
+        return (), str(error)
     except Exception as error:  # one figure that fails must not take the page with it
-        failure = f"{type(error).__name__}: {error}"
-    return Section(answer, drawn, failure, tables(answer.result))
+        return (), f"{type(error).__name__}: {error}"
 
 
 def _evidence(finding: Finding) -> tuple[Table, ...]:

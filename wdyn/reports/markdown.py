@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wdyn.findings import Finding
 from wdyn.reports.escaping import code_block, markdown
+from wdyn.reports.logged import lines, logged
 from wdyn.reports.outline import Block
 from wdyn.reports.summary import Summary, facts
 from wdyn.reports.text import verdict
@@ -41,6 +42,8 @@ def _finding(finding: Finding) -> Iterator[str]:
 def _run(run: Summary) -> Iterator[str]:
     yield f"## The run {markdown(run.title)}"
     yield _table(("", ""), facts(run).items())
+    if curves := lines(logged(run.scalars)):
+        yield "**What was logged:** " + "; ".join(f"{markdown(name)} {markdown(went)}" for name, went in curves.items())
     yield from _model(run.blocks)
 
 
@@ -48,8 +51,8 @@ def _model(blocks: Iterable[Block]) -> Iterator[str]:
     for block in blocks:
         yield f"### {markdown(block.title)}"
         yield _table(
-            ("Role", "Module", "Tensors", "Notes"),
-            ((member.role, member.name, member.tensors, member.notes) for member in block.members),
+            ("Role", "Module", "Tensors", "Parts", "Notes"),
+            ((member.role, member.name, member.tensors, member.parts, member.notes) for member in block.members),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 import xarray as xr
 
 from wdyn.analysis.machinery import Analyzer, Answer, examine
+from wdyn.errors import InvalidArgument
 from wdyn.findings import Finding, Severity
 from wdyn.reports.summary import Summary, summaries
 
@@ -43,6 +45,11 @@ class Report:
     def worst(self) -> Severity | None:
         """The highest severity that was found; None when nothing was."""
         return self.findings[0].severity if self.findings else None
+
+    def __repr__(self) -> str:
+        from wdyn.reports.text import verdict
+
+        return f"Report of {self.title}: {verdict(self.findings)}"
 
     def to_text(self) -> str:
         """Write it as plain text, one line for each thing said, whatever its length."""
@@ -94,7 +101,17 @@ def analyze(
 
     Raises
     ------
+    InvalidArgument
+        When `run` is not an opened run but the path of one, say.
     UnknownName
         When no analyzer gives a code that was selected or ignored.
     """
+    _require_opened(run)
     return Report(examine(run, analyzers=analyzers, select=select, ignore=ignore), summaries(run))
+
+
+def _require_opened(run: object) -> None:
+    if isinstance(run, xr.DataTree):
+        return
+    call = f"wdyn.open_run({os.fspath(run)!r})" if isinstance(run, str | os.PathLike) else "wdyn.open_run(path)"
+    raise InvalidArgument(f"Found is {type(run).__name__}; needed is an opened run: {call}")

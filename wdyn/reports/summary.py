@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,7 +13,27 @@ import xarray as xr
 from wdyn import schema
 from wdyn.reading.joining import split_runs
 from wdyn.reports.outline import Block, outline
+from wdyn.store.lock import holder
 from wdyn.store.reader import PATH
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One time that recording began.
+
+    Attributes
+    ----------
+    number
+        0 for the first.
+    resumed_from_step
+        The step after which it continued; -1 at the start.
+    started
+        When, in the time of its machine, with the offset from UTC; "" when unknown.
+    """
+
+    number: int = 0
+    resumed_from_step: int = -1
+    started: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,9 +57,11 @@ class Summary:
     snapshots
         Steps with exact weights.
     attempts
-        For each time that recording began, the step it continued from; -1 at the start.
+        Each time that recording began.
     closed
         Whether it ended in order; false also while it goes on.
+    writer
+        The process that writes it at this moment; "" when none does.
     seconds
         Time from the first row to the last, summed over attempts; NaN when unknown.
     capture_seconds
@@ -48,6 +72,8 @@ class Summary:
         What could not be written.
     blocks
         What the model is made of.
+    scalars
+        What was logged: the group ``scalars``, read when it is needed.
     """
 
     source: str = ""
@@ -58,14 +84,16 @@ class Summary:
     steps: tuple[int, ...] = ()
     rows: dict[str, int] = field(default_factory=dict)
     snapshots: int = 0
-    attempts: tuple[int, ...] = (-1,)
+    attempts: tuple[Attempt, ...] = (Attempt(),)
     closed: bool = True
+    writer: str = ""
     seconds: float = float("nan")
     capture_seconds: float = float("nan")
     disk_bytes: int = -1
     lost_rows: int = 0
     lost_snapshots: int = 0
     blocks: tuple[Block, ...] = ()
+    scalars: xr.Dataset = field(default_factory=xr.Dataset, repr=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -95,14 +123,16 @@ def summarize(run: xr.DataTree) -> Summary:
         steps=(steps[0], steps[-1]) if steps else (),
         rows={name: node.sizes.get(schema.STEP, 0) for name, node in _children(run, schema.STATISTICS).items()},
         snapshots=len(_snapshots(run)),
-        attempts=tuple(int(one["resumed_from_step"]) for one in about.get("attempts", ())) or (-1,),
+        attempts=tuple(_attempt(number, one) for number, one in enumerate(about.get("attempts", ({},)))),
         closed=bool(about.get("closed", True)),
+        writer=holder(Path(source)) if source else "",
         seconds=_seconds(run),
         capture_seconds=_capture_seconds(run),
         disk_bytes=disk_bytes(source),
         lost_rows=int(lost.get("rows", 0)),
         lost_snapshots=int(lost.get("snapshots", 0)),
         blocks=outline(parameters),
+        scalars=_scalars(run),
     )
 
 
@@ -152,9 +182,16 @@ def size(count: float) -> str:
 
 
 def _attempts(summary: Summary) -> str:
-    began = [f"from step {step}" if step >= 0 else "from the start" for step in summary.attempts]
-    ended = "" if summary.closed else "; still open, or ended without closing"
+    steps = [one.resumed_from_step for one in summary.attempts]
+    began = [f"from step {step}" if step >= 0 else "from the start" for step in steps]
+    ended = "" if summary.closed else "; ended without closing (killed?)"
+    if summary.writer:
+        ended = f"; being written by {summary.writer}"
     return f"{len(began)}: {', '.join(began)}{ended}" if len(began) > 1 else f"1{ended}"
+
+
+def _attempt(number: int, told: Mapping[str, Any]) -> Attempt:
+    return Attempt(number, int(told.get("resumed_from_step", -1)), str(told.get("started", "")))
 
 
 def _cost(summary: Summary) -> str:
@@ -186,9 +223,12 @@ def _recorded(node: xr.DataTree) -> list[int]:
     return steps
 
 
+def _scalars(run: xr.DataTree) -> xr.Dataset:
+    return run[schema.SCALARS].to_dataset() if schema.SCALARS in run.children else xr.Dataset()
+
+
 def _scalar(run: xr.DataTree, name: str) -> xr.DataArray:
-    scalars = run[schema.SCALARS].to_dataset() if schema.SCALARS in run.children else xr.Dataset()
-    return scalars.get(name, xr.DataArray(np.array([]), dims=schema.STEP))
+    return _scalars(run).get(name, xr.DataArray(np.array([]), dims=schema.STEP))
 
 
 def _seconds(run: xr.DataTree) -> float:
