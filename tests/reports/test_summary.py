@@ -76,3 +76,8 @@ def test_duration__reads_like_a_person_says_it(seconds, text):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (1500, "1.5 kB"), (14e6, "14 MB"), (3e12, "3 TB")])
 def test_size__reads_like_a_person_says_it(count, text):
     assert size(count) == text
+
+
+def test_facts__of_the_cost_tell_waiting_and_writing():
+    told = facts(Summary(seconds=100.0, capture_seconds=2.0, write_seconds=3.0))["Cost"]
+    assert told == "training waited 2 s for recording, 2.00% of its time; a thread wrote for 3 s beside it"

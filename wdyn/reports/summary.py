@@ -66,6 +66,8 @@ class Summary:
         Time from the first row to the last, summed over attempts; NaN when unknown.
     capture_seconds
         How long the training waited for recording; NaN when unknown.
+    write_seconds
+        How long the writer worked beside the training; NaN when unknown.
     disk_bytes
         Size of its files; -1 when unknown.
     lost_rows, lost_snapshots
@@ -89,6 +91,7 @@ class Summary:
     writer: str = ""
     seconds: float = float("nan")
     capture_seconds: float = float("nan")
+    write_seconds: float = float("nan")
     disk_bytes: int = -1
     lost_rows: int = 0
     lost_snapshots: int = 0
@@ -127,7 +130,8 @@ def summarize(run: xr.DataTree) -> Summary:
         closed=bool(about.get("closed", True)),
         writer=holder(Path(source)) if source else "",
         seconds=_seconds(run),
-        capture_seconds=_capture_seconds(run),
+        capture_seconds=_sum_of(run, "capture_seconds"),
+        write_seconds=_sum_of(run, "write_seconds"),
         disk_bytes=disk_bytes(source),
         lost_rows=int(lost.get("rows", 0)),
         lost_snapshots=int(lost.get("snapshots", 0)),
@@ -197,7 +201,10 @@ def _attempt(number: int, told: Mapping[str, Any]) -> Attempt:
 def _cost(summary: Summary) -> str:
     waited = f"training waited {duration(summary.capture_seconds)} for recording"
     share = summary.capture_seconds / summary.seconds if summary.seconds > 0 else float("nan")
-    return waited if np.isnan(share) else f"{waited}, {share:.2%} of its time"
+    told = waited if np.isnan(share) else f"{waited}, {share:.2%} of its time"
+    if np.isnan(summary.write_seconds):
+        return told
+    return f"{told}; a thread wrote for {duration(summary.write_seconds)} beside it"
 
 
 def _children(run: xr.DataTree, group: str) -> dict[str, xr.DataTree]:
@@ -240,6 +247,6 @@ def _seconds(run: xr.DataTree) -> float:
     return float(sum(np.ptp(clock.values[attempts.values == number]) for number in np.unique(attempts.values)))
 
 
-def _capture_seconds(run: xr.DataTree) -> float:
-    # Rows that captured nothing have no capture time: NaN there means none was spent.
-    return float(_scalar(run, "capture_seconds").sum(min_count=1))
+def _sum_of(run: xr.DataTree, name: str) -> float:
+    # A step without the value spent nothing; without any, the sum is not known.
+    return float(_scalar(run, name).sum(min_count=1))

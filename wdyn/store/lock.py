@@ -87,10 +87,22 @@ def _held_elsewhere(file: Path) -> bool:
     return False
 
 
+def _lock_soon(descriptor: int) -> None:
+    """Take the lock, waiting out somebody who only looks whether it is held."""
+    for pause in (0.01, 0.05):
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+        else:
+            return
+    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _claim(run: Path, folder: Path) -> int:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(descriptor)
     except OSError as error:
         os.close(descriptor)
         if not isinstance(error, BlockingIOError | PermissionError):
