@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -139,12 +141,40 @@ def test_joined_runs__have_findings_that_name_the_run(pair: tuple[xr.DataTree, x
     assert shown.sizes["layer"] == 4
 
 
+def test_joined_runs__are_read_at_once_and_not_matrix_by_matrix(tmp_path: Path) -> None:
+    for name in "ab":
+        make_run(tmp_path / name, steps=(0, 10, 20) if name == "a" else (0, 10, 20, 30))
+    runs = {name: wdyn.open_run(tmp_path / name) for name in "ab"}
+    reads = []
+
+    def count(graph: Any, keys: Any, **more: Any) -> Any:
+        reads.append(keys)
+        return dask.get(graph, keys, **more)
+
+    with dask.config.set(scheduler=count):
+        joined = wdyn.join_runs(**runs)
+        before = len(reads)
+        answers = examine(joined)
+    assert not any(one.skipped for one in answers)
+    # For each run the rows of each group, and then all values: not 27 matrices at three or four snapshots.
+    assert len(reads) - before <= 30
+
+
+def test_joined_runs__too_large_to_read_at_once_say_the_same(
+    pair: tuple[xr.DataTree, xr.DataTree], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined = wdyn.join_runs(a=pair[0], b=pair[1])
+    expected = wdyn.movement(joined)
+    monkeypatch.setattr("wdyn.reading.joining._SMALL", 0)
+    xr.testing.assert_identical(wdyn.movement(joined), expected)
+
+
 def test_joined_runs__of_which_some_are_skipped_keep_the_others(pair: tuple[xr.DataTree, xr.DataTree]) -> None:
     bare = pair[1].copy()
-    del bare["weights"]
+    del bare["weights"], bare["statistics"]
     joined = wdyn.join_runs(a=pair[0], b=bare).load()
     result = wdyn.movement(joined)
     assert result["run"].values.tolist() == ["a"]
-    assert result.attrs["skipped_runs"] == "b: no snapshots of the weights were recorded"
+    assert result.attrs["skipped_runs"] == "b: no weight was recorded"
     only = wdyn.movement(wdyn.join_runs(b=bare))
-    assert only.attrs["skipped"] == "b: no snapshots of the weights were recorded"
+    assert only.attrs["skipped"] == "b: no weight was recorded"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from numpy.testing import assert_allclose
 
-from wdyn.analysis.movement import compare, movement
+from wdyn.analysis.comparing import compare
+from wdyn.analysis.movement import movement
 from wdyn.findings import Severity
 
 STEPS = [0, 50, 100]
@@ -191,12 +192,42 @@ def test_odd_parameters__cope(plant: Any, tree: Any) -> None:
     assert "FRZ002" not in findings(run)
 
 
-def test_runs_without_two_snapshots__are_skipped_with_a_remedy(plant: Any, tree: Any) -> None:
-    none = movement(tree([plant("a", "linear", moving())], steps=STEPS, snapshots=[]))
-    assert none.attrs["skipped"] == "no snapshots of the weights were recorded"
-    one = movement(tree([plant("a", "linear", moving())], steps=STEPS, snapshots=[50]))
-    assert one.attrs["skipped"] == "only one snapshot was recorded, at step 50"
+def test_runs_of_one_step__are_skipped_with_a_remedy(plant: Any, tree: Any) -> None:
+    one = movement(tree([plant("a", "linear", moving()[:1])], steps=[50]))
+    assert one.attrs["skipped"] == "only one step was recorded, step 50"
     assert "snapshots=" in one.attrs["remedy"]
+
+
+@pytest.mark.parametrize("snapshots", [[], [50]])
+def test_runs_without_two_snapshots__are_judged_by_their_statistics(snapshots: Any, plant: Any, tree: Any) -> None:
+    broken = moving(2)
+    broken[1:, 0, 0] = np.nan
+    planted = [
+        plant("kept", "linear", still(), trainable=False),
+        plant("held", "linear", moving(1), trainable=False),
+        plant("nan", "linear", broken),
+        plant("free", "linear", moving(3)),
+    ]
+    result = movement(tree(planted, steps=STEPS, snapshots=snapshots))
+    found = {one.code: one for one in movement.judge(result)}
+    assert set(found) == {"FRZ001", "FRZ004", "FRZ005"}
+    assert "held at step 50, by its statistics" in found["FRZ001"].message
+    assert "first seen at step 50: 1 value in nan" in found["FRZ004"].message
+    assert "stayed at all recorded steps, 0 to 100, by their statistics: kept" in found["FRZ005"].message
+    assert result["snapshot"].sum() == len(snapshots)
+    assert result["cohort_relative"].isel(step=0).isnull().all()
+
+
+def test_nan__between_snapshots_is_told_at_its_first_step_with_all_that_had_it(plant: Any, tree: Any) -> None:
+    steps = [0, 10, 20, 30]
+    values = {name: np.repeat(moving(seed)[:1], 4, axis=0) + np.float32(0.1) for seed, name in enumerate("abcd")}
+    for name, since in {"b": 1, "d": 1, "c": 3}.items():
+        values[name][since:, 0, 0] = np.nan
+        values[name][:, 1, 1] += np.arange(4)
+    run = tree([plant(name, "linear", v) for name, v in values.items()], steps=steps, snapshots=[0, 30])
+    found = {one.code: one for one in movement.judge(movement(run))}["FRZ004"]
+    assert "in 3 weights; first seen at step 10: 2 values in b, d" in found.message
+    assert found.evidence["parameter"].values.tolist() == ["b", "d", "c"]
 
 
 def test_snapshots_at_different_steps__are_each_compared_with_their_own_first(plant: Any, tree: Any) -> None:

@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wdyn
 from wdyn.analysis.tying import tied_weights
 from wdyn.findings import Severity
 
@@ -57,7 +58,7 @@ def test_tie__that_holds_is_told_and_nothing_else(tied: xr.DataTree) -> None:
     assert (result["equal"] == 1).all()
     findings = found(tied)
     assert set(findings) == {"TIE004"}
-    assert "all 4 recorded steps" in findings["TIE004"].message
+    assert "at all recorded steps, 0 to 15" in findings["TIE004"].message
 
 
 def test_tie__that_broke_is_an_error_with_its_step(tied: xr.DataTree) -> None:
@@ -149,3 +150,22 @@ def test_breaking__is_the_first_step_apart_after_a_step_together(leaders: list[f
     apart = [i for i, value in enumerate(shared) if value == 0 and together and i > together[0]]
     turned = _turned(shared[:, None], np.array(STEPS), begin=np.array([np.nan]), to=0)[0]
     assert turned == STEPS[apart[0]] if apart else np.isnan(turned)
+
+
+def test_copied_layers__are_told_in_one_sentence_with_a_short_line(plant: Any, tree: Any) -> None:
+    tensors = {"lin.weight": drifting(1)[:1], "out.weight": drifting(2)[:1]}
+    apart = [0, 1, 2, 3]
+    layers = [
+        plant(f"net.layers.{at}.{name}", "linear", np.concatenate([v, v + at + 1, v + 2 * at, v + at]), layer=at)
+        for at in apart
+        for name, v in tensors.items()
+    ]
+    run = tree(layers, steps=STEPS)
+    (one,) = tied_weights.judge(tied_weights(run))
+    assert one.message == (
+        "All 4 layers, net.layers.0 to net.layers.3, held the same values at step 0, in separate memory: 2 "
+        "tensors of each (*.lin.weight, *.out.weight) are copies, which is no tie"
+    )
+    assert len(one.reproduce) <= 160
+    shown = eval(one.reproduce, {"wdyn": wdyn, "run": run})
+    assert shown["pair"].values.tolist() == one.evidence["pair"].values.tolist()

@@ -10,11 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import wdyn
 from wdyn.errors import InvalidArgument
+from wdyn.plots.depth import round_factors
 from wdyn.plots.dispatch import plot
 from wdyn.plots.palette import layer_colours
 from wdyn.testing import make_run
@@ -95,7 +98,7 @@ def test_depth_figure__leaves_out_fused_weights_whose_parts_are_there(run: xr.Da
 def test_depth_figure__says_so_when_layers_are_alike() -> None:
     same = make_run(growth_by_layer=1.5, width=8).copy()
     result = wdyn.depth_growth(same).sel(role=["mlp_up", "mlp_down"])
-    assert "Layers widen alike: std went ×1.50" in words(plot(result))
+    assert "Layers widen about alike: std went ×1.50" in words(plot(result))
 
 
 def test_init_figure__counts_what_follows_no_rule(run: xr.DataTree) -> None:
@@ -157,7 +160,7 @@ def test_names__with_a_dollar_or_of_any_length_are_drawn_as_they_are() -> None:
     ("result", "match"),
     [
         ("unknown", "No figure for a result of 'no analyzer'"),
-        ("skipped", "movement was skipped, for only one snapshot was recorded, at step 0"),
+        ("skipped", "movement was skipped, for only one step was recorded, step 0"),
         ("joined", r"holds 2 runs\. Draw one: result\.sel\(run="),
     ],
 )
@@ -174,3 +177,62 @@ def test_plot__of_one_of_several_runs_is_drawn(run: xr.DataTree) -> None:
     joined = wdyn.join_runs(a=run, b=make_run(width=32, seed=1))
     for name in ("init_audit", "movement"):
         assert words(plot(getattr(wdyn, name)(joined).sel(run="a")))
+
+
+def test_movement_figure__of_nan_says_since_when_and_leaves_no_empty_panel() -> None:
+    result = wdyn.movement(make_run(steps=(0, 10, 20, 30), nan_at={}))
+    assert "NaN" not in words(plot(result))
+    struck = wdyn.movement(make_run(steps=(0, 10, 20, 30), nan_at={"blocks.1.mlp.up.weight": 20, "tok.weight": 30}))
+    figure = plot(struck)
+    assert words(figure) == "2 weights hold NaN or infinity from step 20"
+    (upper,) = [ax for ax in figure.axes if "red: NaN" in ax.get_xlabel()]
+    assert [patch.get_xy() for patch in upper.patches if patch.get_label() == "red: NaN"] == [(1, 3)]
+    lower = figure.axes[-1]
+    assert "NaN from step 20" in [text.get_text() for text in lower.texts]
+
+
+def test_movement_figure__without_snapshots_is_one_sentence() -> None:
+    bare = make_run(nan_at={"tok.weight": 10}).copy()
+    del bare["weights"]
+    figure = plot(wdyn.movement(bare))
+    assert words(figure) == "1 weight holds NaN or infinity from step 10"
+    assert len(figure.axes) == 1
+    assert figure.get_figheight() < 3
+
+
+def test_movement_figure__tells_still_from_absent() -> None:
+    result = wdyn.movement(make_run(still=["blocks.0.mlp.up.*"]))
+    figure = plot(result.isel(parameter=(result["parameter"] != "blocks.2.attn.proj.weight").values))
+    (upper,) = [ax for ax in figure.axes if ax.get_xlabel().startswith("layer")]
+    looks = {patch.get_label(): patch for patch in upper.patches}
+    assert set(looks) == {"grey: did not move", "hatched: nothing there"}
+    assert looks["hatched: nothing there"].get_hatch()
+    assert not looks["grey: did not move"].get_hatch()
+    assert all(text in upper.get_xlabel() for text in looks)
+
+
+def test_init_figure__names_and_marks_a_head_that_is_too_wide() -> None:
+    result = wdyn.init_audit(make_run(std={"tok.*": 1.0, "head.*": 1.0, "*": 0.02}, width=64))
+    assert "INI002" in {one.code for one in wdyn.init_audit.judge(result)}
+    figure = plot(result)
+    assert words(figure).startswith("head.weight is so wide that logits start with a spread of 8.0;")
+    legend = figure.axes[0].get_legend()
+    assert "too wide" in [text.get_text() for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("growth", [[1.5, 1.5, 1.5, 1.5], [3.0, 2.0, 1.5, 1.1], [1.5, 1.52, 1.49, 1.55]])
+def test_depth_figure__and_findings_agree_on_what_is_unequal(growth: list[float]) -> None:
+    result = wdyn.depth_growth(make_run(growth_by_layer=growth))
+    found = any(one.code == "DEP001" for one in wdyn.depth_growth.judge(result))
+    assert ("unequally" in words(plot(result))) == found
+    assert ("about alike" in words(plot(result))) != found
+
+
+@given(st.floats(0.01, 12))
+def test_round_factors__are_short_rising_and_within_reach(reach: float) -> None:
+    found = round_factors(reach)
+    assert 3 <= len(found) <= 11
+    assert found == sorted(found)
+    assert 1 in found
+    assert all(2**-reach * 0.999 <= one <= 2**reach * 1.001 for one in found)
+    assert all(len(f"{one:g}") <= 5 for one in found)

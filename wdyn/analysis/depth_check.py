@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import xarray as xr
 
@@ -19,6 +19,12 @@ CODES = {
     "DEP003": "One end of the stack of layers moves before the other.",
     "DEP004": "Weights began with no spread at all, so that only absolute change tells.",
 }
+
+_USUAL = (
+    "Usual: gradients differ with depth, and most trained transformers show some of it. Worth a look where one end "
+    "hardly moves while the other goes on, or where the loss does not fall: compare learning rates by layer, "
+    "the scale of residual projections and where the norms stand."
+)
 
 
 def check(
@@ -49,18 +55,30 @@ def check(
         Share of the recorded steps by which one end must be ahead to be called first.
     """
     profiles = list(profiles_of(result))
-    uneven = [one for one in profiles if one.growth.size > 1 and one.ratio >= max(ratio, one.noise)]
-    early = [one for one in uneven if one.trend <= -max(correlation, one.chance)]
-    late = [one for one in uneven if one.trend >= max(correlation, one.chance)]
+    ordered, apart = unequal(profiles, ratio=ratio, outlier=outlier, correlation=correlation)
+    early = [one for one in ordered if one.trend < 0]
+    late = [one for one in ordered if one.trend > 0]
     for several, which in ((early, "Earlier"), (late, "Later")):
         if several:
             yield _ordered(result, several, which)
-    for one in uneven:
-        if one not in early and one not in late and one.lead >= max(outlier, one.noise):
-            yield _unordered(result, one)
+    for one in apart:
+        yield _unordered(result, one)
     yield from _collapsed(result, profiles, collapse)
     yield from _leading_end(result, lead)
     yield from _zero_start(result)
+
+
+def unequal(
+    profiles: Iterable[Profile], *, ratio: float = 1.05, outlier: float = 1.25, correlation: float = 0.7
+) -> tuple[list[Profile], list[Profile]]:
+    """Pick the roles whose layers differ by more than chance: those that depth orders, and those it does not.
+
+    The limits are those of `check`; figures ask here too, so that their words and the findings agree.
+    """
+    uneven = [one for one in profiles if one.growth.size > 1 and one.ratio >= max(ratio, one.noise)]
+    ordered = [one for one in uneven if abs(one.trend) >= max(correlation, one.chance)]
+    apart = [one for one in uneven if one not in ordered and one.lead >= max(outlier, one.noise)]
+    return ordered, apart
 
 
 def _ordered(result: xr.Dataset, several: list[Profile], which: str) -> Finding:
@@ -76,6 +94,7 @@ def _ordered(result: xr.Dataset, several: list[Profile], which: str) -> Finding:
         f"{which} layers {verb} faster in {roles}: std of {first.label} went {first.at(first.fastest)} in layer "
         f"{first.fastest} and {first.at(first.slowest)} in layer {first.slowest} (rank correlation of growth with "
         f"layer {first.correlation:.2f})",
+        _USUAL,
     )
 
 
@@ -88,6 +107,8 @@ def _unordered(result: xr.Dataset, one: Profile) -> Finding:
         Severity.INFO,
         f"Layer {one.fastest} {verb} fastest in {one.label}: std went {one.at(one.fastest)} there, ×"
         f"{float(one.growth.median()):.3g} in the median layer and {one.at(one.slowest)} in layer {one.slowest}",
+        "One layer that stands apart deserves a look: its initialization, its learning rate, or a gradient that "
+        "reaches it more strongly than the others. The first and the last layer often do in a sound run.",
     )
 
 
@@ -159,7 +180,8 @@ def _finding(
     if profiles[0].named:
         labels = {"stack": profiles[0].stack, "role": labels["role"]} if len(profiles) == 1 else labels
     evidence = result[["std", "growth", "correlation", "slope"]].sel(labels)
-    return Finding(code, severity, message, evidence, advice, sel_line("wdyn.depth_growth(run).growth", **labels))
+    line = sel_line("wdyn.depth_growth(run).growth", where="", **labels)
+    return Finding(code, severity, message, evidence, advice, line)
 
 
 def _layers(layers: list[int]) -> str:

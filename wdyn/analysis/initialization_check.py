@@ -30,10 +30,23 @@ CODES = {
     "INI008": "Most matrices match no initializer that is known.",
 }
 
+_WHERE = {
+    "INI001": "m.verdict == 'not as meant'",
+    "INI004": "(m.role == 'embedding') & (m.rule == 'normal(1)')",
+    "INI006": "m.verdict == 'not finite'",
+    "INI007": "m.rule == 'torch default'",
+    "INI008": "(m.verdict == 'unknown') & (m.fan_in > 0)",
+}
+"""What shows the evidence again where the names are too many to list."""
+
 Mask = npt.NDArray[np.bool_]
 
 
-def check(result: xr.Dataset, *, logit_scale: float = 4.0, unknown_share: float = 0.5) -> Iterator[Finding]:
+WIDE = 4.0
+"""std sqrt(fan_in) of an output head beyond which logits start far off."""
+
+
+def check(result: xr.Dataset, *, logit_scale: float = WIDE, unknown_share: float = 0.5) -> Iterator[Finding]:
     """Judge what `init_audit` measured.
 
     Parameters
@@ -86,9 +99,13 @@ def _not_as_meant(result: xr.Dataset) -> Iterator[Finding]:
         )
 
 
+def wide_heads(result: xr.Dataset, limit: float = WIDE) -> list[str]:
+    """Name the output heads with which training begins from extreme logits."""
+    return names_where(result, _is_head(result) & (result["logit_scale"].values > limit))
+
+
 def _wide_heads(result: xr.Dataset, limit: float) -> Iterator[Finding]:
-    wide = names_where(result, _is_head(result) & (result["logit_scale"].values > limit))
-    for name in wide:
+    for name in wide_heads(result, limit):
         one = result.sel({schema.PARAMETER: name})
         others = [other for other in partners(result, name) if other != name]
         tied = f", tied to {examples(others)}," if others else ""
@@ -219,4 +236,6 @@ def _finding(
     expected = json.loads(result.attrs.get("expected", "{}"))
     call = f"wdyn.init_audit(run, expected={expected!r})" if expected else "wdyn.init_audit(run)"
     evidence = result.sel({schema.PARAMETER: listed})
-    return Finding(code, severity, message, evidence, advice, sel_line(call, parameter=listed))
+    return Finding(
+        code, severity, message, evidence, advice, sel_line(call, where=_WHERE.get(code, ""), parameter=listed)
+    )

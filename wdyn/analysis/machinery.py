@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import xarray as xr
@@ -78,7 +78,8 @@ def examine(
     """
     select, ignore = _codes(select), _codes(ignore)
     asked = selected(chosen(analyzers), select=select, ignore=ignore)
-    answers = [_answer(one, run) for one in asked]
+    parts = split_runs(run) if schema.RUN in dimensions(run) else None  # once, for all of them
+    answers = [_answer(one, run, parts) for one in asked]
     return tuple(
         replace(one, findings=tuple(f for f in one.findings if wanted_code(f.code, select=select, ignore=ignore)))
         for one in answers
@@ -89,12 +90,12 @@ def _codes(given: Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _answer(one: Analyzer, run: xr.DataTree) -> Answer:
+def _answer(one: Analyzer, run: xr.DataTree, parts: Mapping[str, xr.DataTree] | None) -> Answer:
     try:
-        if schema.RUN not in dimensions(run):
+        if parts is None:
             result = one(run)
             return Answer(one, result, one.judge(result))
-        results = {label: one(part) for label, part in split_runs(run).items()}
+        results = {label: one(part) for label, part in parts.items()}
         findings = [_of_run(f, label) for label, result in results.items() for f in one.judge(result)]
         return Answer(one, concatenate(results), tuple(findings))
     except Exception as error:  # a broken analyzer must not take the others' answers with it
@@ -108,5 +109,12 @@ def _of_run(finding: Finding, label: str) -> Finding:
         finding,
         message=f"{label}: {finding.message}",
         evidence=finding.evidence.expand_dims({schema.RUN: [label]}),
-        reproduce=f"{finding.reproduce}.sel(run={label!r})" if finding.reproduce else "",
+        reproduce=_line_of_run(finding.reproduce, label),
     )
+
+
+def _line_of_run(line: str, label: str) -> str:
+    """Choose the run as soon as the measurement gives it, so that what follows sees one run."""
+    call, closed, rest = line.partition(").")
+    chosen = f".sel(run={label!r})"
+    return f"{call}){chosen}.{rest}" if closed else line and line + chosen

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +11,9 @@ import xarray as xr
 from wdyn import schema
 from wdyn.analysis import movement_check
 from wdyn.analysis.analyzer import analyzer
-from wdyn.analysis.inputs import group_or_none, states_or_none, stored_weights
+from wdyn.analysis.comparing import compare
+from wdyn.analysis.freezing import READ, Steps, anchors, frozen_at, strayed
+from wdyn.analysis.inputs import group_or_none, states_or_none, statistics_or_none, stored_weights
 from wdyn.analysis.skipping import skip
 from wdyn.reading.tables import parameters
 from wdyn.schema import Kind, Role
@@ -32,9 +32,6 @@ _EMBEDDINGS = frozenset(
     }
 )
 _COPIED = ("role", "kind", "stack", "layer", "path", "tied_to", "trainable", "in_optimizer", "dtype", "numel")
-_BLOCK = 2**20  # values compared at once, so that the float64 copies stay small
-
-Floats = npt.NDArray[np.float64]
 
 
 @analyzer(
@@ -46,14 +43,16 @@ Floats = npt.NDArray[np.float64]
 def movement(run: xr.DataTree) -> xr.Dataset:
     """Did frozen stay frozen, and did tuned move?
 
-    Compares every snapshot with the first one, in float64, one matrix at a time. Buffers are left out, and so are
-    names that share the memory of another (``tied_to``): the other name tells.
+    Compares every snapshot with the first one, in float64, one matrix at a time; what happened between snapshots is
+    told by the statistics. Buffers are left out, and so are names that share the memory of another (``tied_to``): the
+    other name tells.
 
     Returns
     -------
     Dataset
-        Over ``step`` (snapshots), ``parameter`` and ``cohort``; NaN where no snapshot was taken, and where a weight is
-        NaN or infinite.
+        Over ``step``, ``parameter`` and ``cohort``. Steps are those of the snapshots, the first and the last recorded
+        one, and those at which the statistics of a weight first tell that it is NaN, or moved while frozen. NaN where
+        no snapshot was taken, and where a weight is NaN or infinite.
 
         - ``change`` : (step, parameter), unitless. ||W_t - W_first||, the Frobenius norm.
         - ``norm`` : (step, parameter), unitless. ||W_t||, the Frobenius norm.
@@ -61,32 +60,43 @@ def movement(run: xr.DataTree) -> xr.Dataset:
         - ``scale`` : (step, parameter), unitless. c of the least-squares fit W_t = c W_first; NaN where that is 0.
         - ``off_scale`` : (step, parameter), 0 to 1. ||W_t - c W_first|| / change: the share of the change that is no
           scaling; near 0 for weights that only decayed; NaN where nothing changed.
-        - ``nonfinite`` : (step, parameter). Count of NaN and infinite values.
-        - ``frozen`` : (step, parameter), bool. Never trainable at any recorded step up to this one.
+        - ``nonfinite`` : (step, parameter). Count of NaN and infinite values, by the snapshot, else by the statistics.
+        - ``frozen`` : (step, parameter), bool. Not trainable by the recorded rows on both sides of this step.
+        - ``frozen_change`` : (step, parameter), unitless. ||W_t - W_s||, s being the first snapshot since it froze; NaN
+          while it is trainable.
+        - ``frozen_moved`` : (step, parameter), bool. It has left the values at which it froze, by its snapshots, its
+          statistics or its updates.
+        - ``snapshot`` : (step), bool. A snapshot was taken.
+        - ``rows`` : (parameter). Count of recorded rows of its statistics.
         - ``partner_trains`` : (parameter), bool. Another name of the same memory is trainable.
         - ``lr_zero`` : (parameter), bool. The learning rate of its group was 0 at every recorded step.
         - ``cohort_change``, ``cohort_relative`` : (step, cohort). The same norms over all parameters of a cohort
           together; NaN for an empty one.
 
         Coordinates role, kind, stack, layer, path, tied_to, trainable, in_optimizer, dtype, numel and ``of_cohort``
-        (parameter): "frozen", "tuned", "embeddings" or "norms".
+        (parameter): "frozen" (never trainable at any recorded step), "tuned", "embeddings" or "norms".
     """
-    weights = _judged_weights(run)
-    if not weights:
-        return skip("no snapshots of the weights were recorded", remedy=_REMEDY)
-    steps = np.unique(np.concatenate([values[schema.STEP].values for values in weights.values()]))
+    weights, recorded, states = _judged_weights(run), statistics_or_none(run), states_or_none(run)
+    table = _judged_table(parameters(run), weights, recorded)
+    steps = _steps(*weights.values(), recorded)
     if len(steps) < 2:
-        return skip(f"only one snapshot was recorded, at step {steps[0]}", remedy=_REMEDY)
-    table = parameters(run).sel({schema.PARAMETER: list(weights)})
-    result = _compared(weights, steps).assign_coords({name: table[name].variable for name in _COPIED})
-    result["frozen"] = _frozen(table, steps, states_or_none(run))
-    result["partner_trains"] = _partner_trains(parameters(run), list(weights))
+        seen = f"only one step was recorded, step {steps[0]}" if len(steps) else "no weight was recorded"
+        return skip(seen, remedy=_REMEDY)
+    looked = steps if states is None else np.union1d(steps, states[schema.STEP].values)
+    coordinates = {schema.STEP: looked, schema.PARAMETER: table[schema.PARAMETER].values}
+    frozen = xr.DataArray(frozen_at(looked, table, states), coordinates, dims=list(coordinates))
+    told = _told(run, recorded, frozen)
+    found = _compared(weights, frozen).assign_coords({name: table[name].variable for name in _COPIED})
+    found = found.assign_coords(of_cohort=(schema.PARAMETER, _cohorts(table, frozen.all(schema.STEP).values)))
+    own = found.sel({schema.PARAMETER: list(weights)})
+    result = _with_what_rows_tell(found.assign(_by_cohort(own)), told, steps)
+    result["frozen"] = frozen.sel({schema.STEP: result[schema.STEP].values})
+    result["partner_trains"] = _partner_trains(parameters(run), table[schema.PARAMETER].values.tolist())
     result["lr_zero"] = _lr_zero(run, table, steps)
-    result = result.assign_coords(of_cohort=(schema.PARAMETER, _cohorts(result)))
-    return result.assign(_by_cohort(result))
+    return result
 
 
-_REMEDY = "take two snapshots or more: wdyn.watch(..., snapshots=wdyn.every(100))"
+_REMEDY = "record statistics and two snapshots or more: wdyn.watch(..., every=10, snapshots=wdyn.every(100))"
 
 
 def _judged_weights(run: xr.DataTree) -> dict[str, xr.DataArray]:
@@ -96,60 +106,77 @@ def _judged_weights(run: xr.DataTree) -> dict[str, xr.DataArray]:
     return {str(name): stored[name] for name in names if name in stored}
 
 
-def _compared(weights: Mapping[str, xr.DataArray], steps: npt.NDArray[np.int64]) -> xr.Dataset:
-    columns = ("change", "norm", "relative", "scale", "off_scale", "nonfinite")
-    numbers = np.full((len(columns), len(steps), len(weights)), np.nan)
-    for number, values in enumerate(weights.values()):
-        rows = np.searchsorted(steps, values[schema.STEP].values)
-        first = values.isel({schema.STEP: 0}).values
-        for at, row in enumerate(rows):
-            numbers[:, row, number] = compare(first, values.isel({schema.STEP: at}).values)
+def _judged_table(table: xr.Dataset, weights: Mapping[str, xr.DataArray], recorded: xr.Dataset | None) -> xr.Dataset:
+    """Keep the rows of what has snapshots, or statistics that are its own."""
+    names = table[schema.PARAMETER].values
+    measured = np.isin(names, recorded[schema.PARAMETER].values if recorded is not None else [])
+    own = measured & (table["tied_to"].values == "") & (table["kind"].values != Kind.BUFFER)
+    return table.isel({schema.PARAMETER: own | np.isin(names, list(weights))})
+
+
+def _steps(*recorded: xr.DataArray | xr.Dataset | None) -> Steps:
+    held = [one[schema.STEP].values for one in recorded if one is not None]
+    return np.unique(np.concatenate(held)) if held else np.array([], dtype=np.int64)
+
+
+def _told(run: xr.DataTree, recorded: xr.Dataset | None, frozen: xr.DataArray) -> xr.Dataset:
+    """Read what the statistics tell at every recorded step: ``nonfinite``, ``moved`` and ``rows``."""
+    dims = frozen.dims
+    if recorded is None:
+        nothing = frozen.astype(np.float64).copy(data=np.full(frozen.shape, np.nan))
+        moved, rows = xr.zeros_like(frozen), frozen.isel({schema.STEP: 0}, drop=True).astype(np.int64) * 0
+        return xr.Dataset({"nonfinite": nothing, "moved": moved, "rows": rows})
+    read = recorded[list(READ)].load().reindex_like(frozen).transpose(*dims)
+    updates = statistics_or_none(run, schema.Quantity.UPDATES)
+    norms = None if updates is None else updates["l2"].load().reindex_like(frozen)
+    moved = frozen.copy(data=strayed(read, norms, frozen.values))
+    plain = read["nonfinite"].drop_vars(set(read.coords) - set(dims))
+    return xr.Dataset({"nonfinite": plain, "moved": moved, "rows": plain.notnull().sum(schema.STEP)})
+
+
+def _compared(weights: Mapping[str, xr.DataArray], frozen: xr.DataArray) -> xr.Dataset:
+    """Compare each snapshot with the first one, and with the first one since the weight froze."""
+    columns = ("change", "norm", "relative", "scale", "off_scale", "nonfinite", "frozen_change")
+    names, looked = frozen[schema.PARAMETER].values.tolist(), frozen[schema.STEP].values
+    steps = _steps(*weights.values())
+    numbers = np.full((len(columns), len(steps), len(names)), np.nan)
+    for name, values in weights.items():
+        taken, column = values[schema.STEP].values, names.index(name)
+        since = anchors(frozen.values[:, [column]], np.isin(looked, taken)[:, None])[:, 0]
+        since = since[np.searchsorted(looked, taken)]
+        first = base = values.isel({schema.STEP: 0}).values
+        begun = 0
+        for at, row in enumerate(np.searchsorted(steps, taken)):
+            later = values.isel({schema.STEP: at}).values
+            numbers[:-1, row, column] = compare(first, later)
+            if since[at] < 0:
+                continue
+            anchor = int(np.searchsorted(taken, looked[since[at]]))
+            if anchor != begun:
+                base, begun = values.isel({schema.STEP: anchor}).values, anchor
+            numbers[-1, row, column] = numbers[0, row, column] if begun == 0 else compare(base, later)[0]
     data = {name: ((schema.STEP, schema.PARAMETER), numbers[at]) for at, name in enumerate(columns)}
-    return xr.Dataset(data, {schema.STEP: steps, schema.PARAMETER: list(weights)})
+    return xr.Dataset(data, {schema.STEP: steps, schema.PARAMETER: names})
 
 
-def compare(first: npt.NDArray[Any], later: npt.NDArray[Any]) -> tuple[float, ...]:
-    """Give change, norm, relative change, scale, off_scale and nonfinite of two arrays of one shape."""
-    changed = along = start = norm = 0.0
-    nonfinite = 0
-    one, other = first.reshape(-1), later.reshape(-1)
-    for at in range(0, one.size, _BLOCK):
-        before, after = _exact(one[at : at + _BLOCK]), _exact(other[at : at + _BLOCK])
-        nonfinite += int(after.size - np.isfinite(after).sum())
-        with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is what shall be seen
-            moved = after - before
-        changed += _inner(moved, moved)
-        along += _inner(moved, before)
-        start += _inner(before, before)
-        norm += _inner(after, after)
-    change, size = math.sqrt(changed) if math.isfinite(changed) else math.nan, math.sqrt(norm)
-    if start == 0 or math.isnan(change):
-        return change, size if math.isfinite(size) else math.nan, math.nan, math.nan, math.nan, nonfinite
-    # From the change, not from the weights: the difference of two norms of W would cancel to rounding noise.
-    off_scale = math.sqrt(max(changed - along**2 / start, 0.0) / changed) if changed else math.nan
-    return change, size, change / math.sqrt(start), 1 + along / start, off_scale, nonfinite
+def _with_what_rows_tell(found: xr.Dataset, told: xr.Dataset, steps: Steps) -> xr.Dataset:
+    """Add the steps at which statistics first tell what no snapshot shows, and what they tell there."""
+    events = [_firsts(told["nonfinite"] > 0), _firsts(told["moved"])]
+    taken = found[schema.STEP].values
+    kept = np.unique(np.concatenate([taken, steps[[0, -1]], *events]))
+    result, rows = found.reindex({schema.STEP: kept}), told.sel({schema.STEP: kept})
+    return result.assign(
+        nonfinite=result["nonfinite"].fillna(rows["nonfinite"]),
+        frozen_moved=(result["frozen_change"] > 0) | rows["moved"],
+        snapshot=(schema.STEP, np.isin(kept, taken)),
+        rows=rows["rows"],
+    )
 
 
-def _exact(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
-
-
-def _inner(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    return float(np.vdot(one, other).real)
-
-
-def _frozen(table: xr.Dataset, steps: npt.NDArray[np.int64], states: xr.Dataset | None) -> xr.DataArray:
-    """Whether each parameter had been frozen throughout, up to each snapshot and to the row that follows it."""
-    at_start = ~table["trainable"].astype(bool).drop_vars(set(table.coords) - {schema.PARAMETER})
-    frozen = at_start.expand_dims({schema.STEP: steps})
-    if states is None:
-        return frozen
-    rows = states[schema.STEP].values
-    trainable = states[schema.TRAINABLE].reindex({schema.PARAMETER: table[schema.PARAMETER].values}) > 0
-    thawed = np.maximum.accumulate(trainable.transpose(schema.STEP, schema.PARAMETER).values, axis=0)
-    # Between two rows nobody looked: a weight that the next row shows trainable may have been so at this snapshot.
-    following = np.minimum(np.searchsorted(rows, steps), len(rows) - 1)
-    return frozen & xr.DataArray(~thawed[following], frozen.coords, dims=(schema.STEP, schema.PARAMETER))
+def _firsts(seen: xr.DataArray) -> Steps:
+    """Give the first step at which each parameter shows something."""
+    first: Steps = seen[schema.STEP].values[seen.values.argmax(axis=0)[seen.values.any(axis=0)]]
+    return first
 
 
 def _partner_trains(table: xr.Dataset, names: list[str]) -> xr.DataArray:
@@ -160,7 +187,7 @@ def _partner_trains(table: xr.Dataset, names: list[str]) -> xr.DataArray:
     return xr.DataArray(trains, {schema.PARAMETER: names}, dims=schema.PARAMETER)
 
 
-def _lr_zero(run: xr.DataTree, table: xr.Dataset, steps: npt.NDArray[np.int64]) -> xr.DataArray:
+def _lr_zero(run: xr.DataTree, table: xr.Dataset, steps: Steps) -> xr.DataArray:
     names = table[schema.PARAMETER]
     nothing = xr.zeros_like(names, dtype=bool)
     scalars = group_or_none(run, schema.SCALARS)
@@ -171,11 +198,9 @@ def _lr_zero(run: xr.DataTree, table: xr.Dataset, steps: npt.NDArray[np.int64]) 
     return nothing.copy(data=[0 <= group < len(idle) and bool(idle[group]) for group in table["group"].values.tolist()])
 
 
-def _cohorts(result: xr.Dataset) -> npt.NDArray[np.str_]:
-    last = result["frozen"].isel({schema.STEP: -1}).values
-    roles = result["role"].values
-    names = ["frozen" if still else _cohort_of_role(str(role)) for still, role in zip(last, roles, strict=True)]
-    return np.array(names, dtype=np.str_)
+def _cohorts(table: xr.Dataset, never_trained: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
+    both = zip(never_trained, table["role"].values, strict=True)
+    return np.array(["frozen" if still else _cohort_of_role(str(role)) for still, role in both], dtype=np.str_)
 
 
 def _cohort_of_role(role: str) -> str:
@@ -184,7 +209,7 @@ def _cohort_of_role(role: str) -> str:
 
 def _by_cohort(result: xr.Dataset) -> dict[str, xr.DataArray]:
     """Add the squares up: the Frobenius norm of all parameters of a cohort as one long vector."""
-    first = result["norm"].isel({schema.STEP: 0}, drop=True)
+    first = result["norm"].isel({schema.STEP: slice(1)}).sum(schema.STEP, skipna=False)  # 0 where there is no snapshot
     changes, starts = [], []
     for cohort in COHORTS:
         # Chosen rather than weighted by 0 or 1: a NaN is then seen in its own cohort, and in no other.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,15 @@ CODES = {
 }
 
 Mask = npt.NDArray[np.bool_]
+_WHERE = {
+    "FRZ001": "m.frozen_moved.any('step')",
+    "FRZ002": "(m.change.max('step') == 0) & (m.of_cohort != 'frozen')",
+    "FRZ003": "m.dropna('step', subset=['off_scale'], how='all').off_scale[-1] <= 0.01",
+    "FRZ004": "(m.nonfinite > 0).any('step')",
+    "FRZ005": "m.of_cohort == 'frozen'",
+}
+"""What shows the evidence again where the names are too many to list."""
+
 _COARSE = ("bfloat16", "float16", "float8")
 
 
@@ -37,20 +47,38 @@ def check(result: xr.Dataset, *, off_scale: float = 0.01, least_values: int = 8)
     least_values
         With fewer values than this, any change looks like scaling.
     """
-    last = result["change"].isel({schema.STEP: -1})
-    decayed = (
-        (result["off_scale"].isel({schema.STEP: -1}) <= off_scale)
-        & (result["scale"].isel({schema.STEP: -1}) < 1)
-        & (result["numel"] >= least_values)
-    ).values
-    moved_frozen = ((result["change"] > 0) & result["frozen"]).any(schema.STEP).values
-    whole = (result["nonfinite"] == 0).all(schema.STEP).values & (result["numel"].values > 0)
-    tuned = ~result["frozen"].isel({schema.STEP: -1}).values
-    yield from _frozen_moved(result, moved_frozen, decayed)
-    yield from _still(result, tuned & whole & (result["change"] == 0).all(schema.STEP).values)
-    yield from _decayed(result, tuned & whole & decayed & (last > 0).values)
+    never = (result["of_cohort"] == "frozen").values
+    finite = ~(result["nonfinite"] > 0).any(schema.STEP).values & (result["numel"].values > 0)
+    moved_frozen = result["frozen_moved"].any(schema.STEP).values
+    taken = at_snapshots(result)
+    still = (taken["change"] == 0).any(schema.STEP).values & ~(taken["change"] != 0).any(schema.STEP).values
+    compared = still if taken.sizes[schema.STEP] > 1 else np.zeros_like(still)
+    decayed = _only_shrank(taken, off_scale, least_values)
+    yield from _frozen_moved(result, moved_frozen, decayed & never)
+    yield from _still(taken, ~never & finite & compared)
+    yield from _decayed(taken, ~never & finite & decayed)
     yield from _not_finite(result)
-    yield from _kept(result, ~tuned & whole & ~moved_frozen & (last == 0).values)
+    yield from _kept(result, never & finite & ~moved_frozen, compared)
+
+
+def at_snapshots(result: xr.Dataset) -> xr.Dataset:
+    """Keep the steps at which a snapshot was taken."""
+    return result.isel({schema.STEP: np.flatnonzero(result["snapshot"].values)})
+
+
+def _only_shrank(taken: xr.Dataset, off_scale: float, least_values: int) -> Mask:
+    if not taken.sizes[schema.STEP]:
+        return np.zeros(taken.sizes[schema.PARAMETER], dtype=bool)
+    last = taken.isel({schema.STEP: -1})
+    shrank = (last["off_scale"] <= off_scale) & (last["scale"] < 1) & (last["change"] > 0)
+    return np.asarray(shrank & (last["numel"] >= least_values))
+
+
+@dataclass(frozen=True)
+class _Cause:
+    text: str
+    advice: str
+    severity: Severity = Severity.ERROR
 
 
 def _frozen_moved(result: xr.Dataset, moved: Mask, decayed: Mask) -> Iterator[Finding]:
@@ -58,35 +86,50 @@ def _frozen_moved(result: xr.Dataset, moved: Mask, decayed: Mask) -> Iterator[Fi
         name: _cause_of_move(result.sel({schema.PARAMETER: name}), bool(only))
         for name, only in _each(result, moved, decayed)
     }
-    for cause, advice in dict.fromkeys(causes.values()):
-        names = [name for name, known in causes.items() if known == (cause, advice)]
-        first = result.sel({schema.PARAMETER: names[0]})
-        at = first[schema.STEP].values[((first["change"] > 0) & first["frozen"]).values][0]
+    for cause in dict.fromkeys(causes.values()):
+        names = [name for name, known in causes.items() if known == cause]
         noun = "1 frozen weight" if len(names) == 1 else f"{len(names)} frozen weights"
         yield _finding(
             result,
             names,
             "FRZ001",
-            Severity.ERROR,
-            f"{noun} moved: {examples(names)}; {names[0]} by {_size(first, at)} at step {at}. Likely cause: {cause}",
-            advice,
+            cause.severity,
+            f"{noun} moved: {examples(names)}; {names[0]} {_how_it_moved(result.sel({schema.PARAMETER: names[0]}))}. "
+            f"Likely cause: {cause.text}",
+            cause.advice,
         )
 
 
-def _cause_of_move(one: xr.Dataset, decayed: bool) -> tuple[str, str]:
+def _how_it_moved(one: xr.Dataset) -> str:
+    first = one.isel({schema.STEP: int(one["frozen_moved"].argmax(schema.STEP))})
+    step, change = int(first[schema.STEP]), float(first["frozen_change"])
+    if not change > 0:
+        return f"at step {step}, by its statistics"
+    share = change / float(at_snapshots(one)["norm"][0] or np.nan)
+    return f"by {change:.3g}{'' if np.isnan(share) else f' ({share:.2g} of its first norm)'} at step {step}"
+
+
+def _cause_of_move(one: xr.Dataset, decayed: bool) -> _Cause:
+    if one["of_cohort"].item() != "frozen":
+        return _Cause(
+            "the optimizer still holds it, and momentum or weight decay goes on after a freeze in mid-training",
+            "Take it out of the optimizer when you freeze it, or clear its gradient and its state. If it is thawed "
+            "again between recorded steps, as when two models train in turn, nothing is wrong.",
+            Severity.WARNING,
+        )
     if bool(one["partner_trains"]):
-        return "it shares memory with a trainable weight", "Freeze both names, or untie them before training."
+        return _Cause("it shares memory with a trainable weight", "Freeze both names, or untie them before training.")
     if decayed:
-        return (
+        return _Cause(
             "weight decay, for it only shrank",
             "Give the optimizer only parameters with requires_grad=True, and clear old gradients (set_to_none=True).",
         )
     if bool(one["in_optimizer"]):
-        return (
+        return _Cause(
             "an optimizer holds it",
             "Leave it out of the optimizer: a gradient from before the freeze, or momentum, still moves it.",
         )
-    return (
+    return _Cause(
         "something other than the optimizer writes to it",
         "Look for load_state_dict, an averaged copy (EMA), a cast, or code that changes .data.",
     )
@@ -96,7 +139,7 @@ def _still(result: xr.Dataset, still: Mask) -> Iterator[Finding]:
     if not still.any():
         return
     causes = {name: _cause_of_rest(result.sel({schema.PARAMETER: name})) for name in _names(result, still)}
-    judged = int((~result["frozen"].isel({schema.STEP: -1})).sum())
+    judged = int((result["of_cohort"] != "frozen").sum())
     span = f"from step {result[schema.STEP].values[0]} to {result[schema.STEP].values[-1]}"
     for cause, advice in dict.fromkeys(causes.values()):
         names = [name for name, known in causes.items() if known == (cause, advice)]
@@ -147,40 +190,50 @@ def _decayed(result: xr.Dataset, decayed: Mask) -> Iterator[Finding]:
 def _not_finite(result: xr.Dataset) -> Iterator[Finding]:
     bad = result["nonfinite"] > 0
     names = _names(result, bad.any(schema.STEP).values)
-    if names:
-        steps = result[schema.STEP].values[bad.any(schema.PARAMETER).values]
-        first = result["nonfinite"].sel({schema.STEP: steps[0]})
-        struck = _names(result, (first > 0).values)
-        yield _finding(
-            result,
-            struck + [name for name in names if name not in struck],
-            "FRZ004",
-            Severity.ERROR,
-            f"NaN or infinite values in {examples(names)}; first seen at step {steps[0]}: {int(first.sum())} values in "
-            f"{examples(struck, 1)}",
-            "Their change cannot be judged. Look at the steps before: learning rate, loss scale, a division by zero.",
-        )
+    if not names:
+        return
+    step, struck = first_nonfinite(result)
+    count = int(result["nonfinite"].sel({schema.STEP: step, schema.PARAMETER: struck}).sum())
+    yield _finding(
+        result,
+        struck + [name for name in names if name not in struck],
+        "FRZ004",
+        Severity.ERROR,
+        f"NaN or infinite values in {len(names)} weight{'s' if len(names) > 1 else ''}; first seen at step {step}: "
+        f"{count} value{'s' if count > 1 else ''} in {examples(struck)}",
+        "Their change cannot be judged. Look at the steps before: learning rate, loss scale, a division by zero.",
+    )
 
 
-def _kept(result: xr.Dataset, kept: Mask) -> Iterator[Finding]:
-    names = _names(result, kept)
-    if names:
-        count = f"The {len(names)} frozen weights" if len(names) > 1 else "The one frozen weight"
-        yield _finding(
-            result,
-            names,
-            "FRZ005",
-            Severity.INFO,
-            f"{count} stayed bit for bit in {result.sizes[schema.STEP]} snapshots: {examples(names)}",
-            "",
-        )
+def first_nonfinite(result: xr.Dataset) -> tuple[int, list[str]]:
+    """Give the first step at which a weight held NaN or infinity, and which weights did then; there must be one."""
+    bad = result["nonfinite"] > 0
+    step = int(result[schema.STEP].values[bad.any(schema.PARAMETER).values][0])
+    return step, _names(result, bad.sel({schema.STEP: step}).values)
 
 
-def _size(one: xr.Dataset, step: int) -> str:
-    at = one.sel({schema.STEP: step})
-    relative = float(at["relative"])
-    share = "" if np.isnan(relative) else f" ({relative:.2g} of its first norm)"
-    return f"{float(at['change']):.3g}{share}"
+def _kept(result: xr.Dataset, kept: Mask, compared: Mask) -> Iterator[Finding]:
+    for by_bits in (True, False):
+        told = compared if by_bits else ~compared & (result["rows"].values > 1)
+        names = _names(result, kept & told)
+        if names:
+            count = f"The {len(names)} frozen weights" if len(names) > 1 else "The one frozen weight"
+            yield _finding(
+                result,
+                names,
+                "FRZ005",
+                Severity.INFO,
+                f"{count} stayed {_how_it_stayed(result, by_bits)}: {examples(names)}",
+                "",
+            )
+
+
+def _how_it_stayed(result: xr.Dataset, by_bits: bool) -> str:
+    taken = at_snapshots(result)[schema.STEP].values
+    if by_bits:
+        return f"bit for bit in all {len(taken)} snapshots, steps {taken[0]} to {taken[-1]}"
+    steps = result[schema.STEP].values
+    return f"at all recorded steps, {steps[0]} to {steps[-1]}, by their statistics"
 
 
 def _names(result: xr.Dataset, where: Mask) -> list[str]:
@@ -194,4 +247,5 @@ def _each(result: xr.Dataset, where: Mask, other: Mask) -> Iterator[tuple[str, b
 def _finding(result: xr.Dataset, names: list[str], code: str, severity: Severity, message: str, advice: str) -> Finding:
     over_names = [name for name, values in result.data_vars.items() if schema.PARAMETER in values.dims]
     evidence = result[over_names].sel({schema.PARAMETER: names})
-    return Finding(code, severity, message, evidence, advice, sel_line("wdyn.movement(run)", parameter=names))
+    line = sel_line("wdyn.movement(run)", where=_WHERE[code], parameter=names)
+    return Finding(code, severity, message, evidence, advice, line)

@@ -16,7 +16,7 @@ from wdyn.schema import Role
 _FUSED = (Role.QKV, Role.KV, Role.CROSS_QKV, Role.MLP_GATE_UP)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Profile:
     """Growth by layer of one role, at the last step at which it is known.
 

@@ -20,6 +20,14 @@ CODES = {
     "TIE004": "Two names shared one weight throughout.",
 }
 
+_WHERE = {
+    "TIE001": "m.broke_at.notnull()",
+    "TIE002": "m.appeared_at.notnull()",
+    "TIE003": "(m.equal == 1).any('step') & (m.shared != 1).all('step')",
+    "TIE004": "(m.shared == 1).any('step') & m.broke_at.isnull()",
+}
+"""What shows the evidence again where the pairs are too many to list."""
+
 _PAIR = "pair"
 
 
@@ -71,14 +79,15 @@ def _held(result: xr.Dataset, held: npt.NDArray[np.bool_]) -> Iterator[Finding]:
     if not at.size:
         return
     pairs = [str(pair) for pair in result[_PAIR].values[at]]
-    rows = int(result["shared"].isel({_PAIR: at}).notnull().all(_PAIR).sum())
+    seen = result["shared"].isel({_PAIR: at}).notnull().all(_PAIR)
+    steps = result[schema.STEP].values[seen.values]
+    when = f"all recorded steps, {steps[0]} to {steps[-1]}" if steps.size > 1 else f"step {steps[0]}"
     yield _finding(
         result,
         at.tolist(),
         "TIE004",
         Severity.INFO,
-        f"{examples(pairs)}: one weight under two names at {'the' if rows == 1 else f'all {rows}'} recorded "
-        f"step{'' if rows == 1 else 's'}",
+        f"{examples(pairs)}: one weight under two names at {when}",
         "",
     )
 
@@ -89,6 +98,10 @@ def _only_equal(result: xr.Dataset) -> Iterator[Finding]:
     untied = result["broke_at"].isnull() & result["appeared_at"].isnull()
     at = np.flatnonzero((apart & alike & untied).values)
     if not at.size:
+        return
+    copies = _copied_layers(result, at)
+    if copies:
+        yield _finding(result, at.tolist(), "TIE003", Severity.INFO, copies, _COPIES)
         return
     pairs = [str(pair) for pair in result[_PAIR].values[at]]
     equal = result["equal"].isel({_PAIR: int(at[0])})
@@ -103,9 +116,49 @@ def _only_equal(result: xr.Dataset) -> Iterator[Finding]:
     )
 
 
+_COPIES = (
+    "Layers that were copied, as nn.TransformerEncoder copies the layer it is given, begin alike. They part as they "
+    "train; initialize each of them anew if they should differ from the start."
+)
+
+
+def _copied_layers(result: xr.Dataset, at: npt.NDArray[np.int64]) -> str:
+    """Say in one sentence that several layers hold the values of one; "" where the pairs are not of that kind.
+
+    Layers are what a number in a name tells: ``layers.2.norm.weight`` and ``layers.0.norm.weight``.
+    """
+    numbers: set[int] = set()
+    around: set[str] = set()
+    first = set()
+    for name, partner in zip(result["name"].values[at].tolist(), result["partner"].values[at].tolist(), strict=True):
+        parts = list(zip(name.split("."), partner.split("."), strict=False))
+        differing = [place for place, (one, other) in enumerate(parts) if one != other]
+        if name.count(".") != partner.count(".") or len(differing) != 1:
+            return ""
+        one, other = parts[differing[0]]
+        if not (one.isdigit() and other.isdigit()):
+            return ""
+        numbers |= {int(one), int(other)}
+        around.add(".".join(part for part, _ in parts[: differing[0]]))
+        first.add(".".join(["*", *(part for part, _ in parts[differing[0] + 1 :])]))
+    if len(around) != 1 or len(numbers) < 2 or at.size < 2:
+        return ""
+    equal = result["equal"].isel({_PAIR: at}).dropna(schema.STEP)
+    steps = equal[schema.STEP].values[(equal == 1).all(_PAIR).values]
+    when = f"at {_when(steps, equal.isel({_PAIR: 0}))}" if steps.size else "at some step"
+    under = around.pop()
+    return (
+        f"All {len(numbers)} layers, {under}.{min(numbers)} to {under}.{max(numbers)}, held the same values {when}, in "
+        f"separate memory: {len(first)} "
+        f"tensor{'' if len(first) == 1 else 's'} of each ({examples(sorted(first))}) are copies, which is no tie"
+    )
+
+
 def _when(steps: npt.NDArray[np.int64], equal: xr.DataArray) -> str:
-    compared = int(equal.notnull().sum())
-    return f"all {compared} compared steps" if 1 < compared == steps.size else f"step {steps[0]}"
+    compared = equal[schema.STEP].values[equal.notnull().values]
+    if 1 < compared.size == steps.size:
+        return f"all compared steps, {compared[0]} to {compared[-1]}"
+    return f"step {steps[0]}"
 
 
 def _last(shared: xr.DataArray) -> npt.NDArray[np.float64]:
@@ -117,4 +170,5 @@ def _last(shared: xr.DataArray) -> npt.NDArray[np.float64]:
 def _finding(result: xr.Dataset, at: list[int], code: str, severity: Severity, message: str, advice: str) -> Finding:
     evidence = result.isel({_PAIR: at})
     labels = [str(pair) for pair in evidence[_PAIR].values]
-    return Finding(code, severity, message, evidence, advice, sel_line("wdyn.tied_weights(run)", pair=labels))
+    line = sel_line("wdyn.tied_weights(run)", where=_WHERE[code], pair=labels)
+    return Finding(code, severity, message, evidence, advice, line)

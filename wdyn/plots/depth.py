@@ -14,12 +14,14 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from wdyn import schema
-from wdyn.analysis.profiles import without_fused
+from wdyn.analysis.depth_check import unequal
+from wdyn.analysis.profiles import profiles_of, without_fused
 from wdyn.plots.canvas import new_figure, plain, say, style, title, titled
 from wdyn.plots.palette import depth_map, depth_scale, layer_colours
 
 _COLUMNS = 3
 _ANNOTATED = 12  # layers up to which the numbers fit in the cells
+_TICKS = 7  # beside a colour bar
 
 
 def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
@@ -29,7 +31,7 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
     """
     shown = _flat(result)
     growth = _last_growth(shown)
-    words = answer(growth.where(shown["trainable"]))
+    words = answer(result)
     with style():
         if ax is not None:
             _growth_map(ax, growth)
@@ -44,23 +46,25 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
         return figure
 
 
-def answer(growth: xr.DataArray) -> str:
-    """Say in words how growth (role, layer) differs between layers."""
-    if growth.size == 0 or not growth.notnull().any():
+def answer(result: xr.Dataset) -> str:
+    """Say in words how growth differs between layers; unequal is what the findings call unequal."""
+    profiles = [one for one in profiles_of(result) if one.role != schema.Role.NORM]
+    if not profiles:
         return "No trainable layer has a first spread to grow from"
-    if bool((growth.fillna(1) == 1).all()):
+    growth = np.concatenate([one.growth.values for one in profiles])
+    if (growth == 1).all():
         return "No layer has widened or narrowed"
-    spread = growth.max(schema.LAYER) / growth.min(schema.LAYER)
-    role = str(spread.fillna(0).idxmax("role").item())
-    one = growth.sel(role=role).dropna(schema.LAYER)
-    high, low = int(one.idxmax()), int(one.idxmin())
-    verb = "widen" if float(growth.median()) >= 1 else "narrow"
-    if float(spread.max()) < 1.05:
-        return f"Layers {verb} alike: std went ×{float(growth.median()):.2f}"
-    return (
-        f"Layers {verb} unequally, most in {role}: ×{float(one.max()):.2f} in layer {high}, "
-        f"×{float(one.min()):.2f} in layer {low}"
-    )
+    verb = "widen" if np.median(growth) >= 1 else "narrow"
+    ordered, apart = unequal(profiles)
+    if ordered or apart:
+        one = max(ordered + apart, key=lambda one: one.ratio)
+        high, low = int(one.growth.idxmax()), int(one.growth.idxmin())
+        return (
+            f"Layers {verb} unequally, most in {one.label}: ×{float(one.growth.max()):.2f} in layer {high}, "
+            f"×{float(one.growth.min()):.2f} in layer {low}"
+        )
+    least, most = f"×{growth.min():.2f}", f"×{growth.max():.2f}"
+    return f"Layers {verb} about alike: std went {least if least == most else f'{least} to {most}'}"
 
 
 def _flat(result: xr.Dataset) -> xr.Dataset:
@@ -148,8 +152,27 @@ def _growth_map(ax: Axes, growth: xr.DataArray) -> None:
     ax.tick_params(axis="y", rotation=0, length=0)
     bar = ax.collections[0].colorbar
     assert bar is not None
-    ticks = np.linspace(-reach, reach, 5)
-    bar.set_ticks(ticks.tolist(), labels=[f"×{2**tick:.2f}" for tick in ticks])
+    ticks = round_factors(reach)
+    bar.set_ticks([math.log2(tick) for tick in ticks], labels=[f"×{tick:g}" for tick in ticks])
+    bar.minorticks_off()
+
+
+def round_factors(reach: float) -> list[float]:
+    """Choose round factors around 1, none farther from it than 2 ** reach; at least three.
+
+    >>> round_factors(1.2), round_factors(0.4)
+    ([0.5, 1.0, 2.0], [0.8, 1.0, 1.2])
+    """
+    low, high = 2**-reach, 2**reach
+    if high >= 2:
+        round_ones = [digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)]
+        found = [float(f"{one:.3g}") for one in round_ones if low <= one <= high]
+        return found if len(found) <= _TICKS else [one for one in found if f"{one:e}"[0] == "1"]
+    for width in (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002):
+        found = [round(1 + width * at, 4) for at in range(-5, 6) if low <= 1 + width * at <= high]
+        if len(found) > 2:
+            break
+    return found
 
 
 def _layer_ticks(ax: Axes, layers: list[int]) -> None:

@@ -14,9 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from wdyn import schema
+from wdyn.analysis.initialization_check import wide_heads
 from wdyn.analysis.verdicts import NOT_AS_MEANT, NOT_FINITE, UNKNOWN
+from wdyn.naming import examples
 from wdyn.plots.canvas import figure_of, new_figure, plain, say, style, titled
-from wdyn.plots.palette import INK, depth_map, depth_scale, layer_colours
+from wdyn.plots.palette import BAD, INK, depth_map, depth_scale, layer_colours
 
 _SPREAD = 0.6  # of a row, over which the layers of a role are spread from top to bottom
 _MANY = 16  # layers from which dots must be small to stay apart
@@ -37,7 +39,18 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
 
 
 def answer(result: xr.Dataset) -> str:
-    """Say in words how many parameters follow a rule."""
+    """Say in words whether a head is too wide, and how many parameters follow a rule."""
+    wide = wide_heads(result)
+    if not wide or (result["verdict"].values == NOT_FINITE).any():
+        return _rules_followed(result)
+    spread = float(result["logit_scale"].sel({schema.PARAMETER: wide}).max())
+    rules = _rules_followed(result)
+    return (
+        f"{examples(wide, 1)} is so wide that logits start with a spread of {spread:.1f}; {rules[0].lower()}{rules[1:]}"
+    )
+
+
+def _rules_followed(result: xr.Dataset) -> str:
     verdicts = result["verdict"].values
     count, odd = len(verdicts), int(np.isin(verdicts, (UNKNOWN, NOT_AS_MEANT)).sum())
     constant = int((result["std"].values == 0).sum())
@@ -72,6 +85,8 @@ def _dots(ax: Axes, shown: xr.Dataset, groups: dict[str, np.ndarray]) -> None:
         )
         shades = [colours.get(int(layer), INK) for layer in one["layer"].values]
         ax.scatter(one["std"], at, c=shades, s=size, zorder=3, linewidth=0)
+        wide = np.isin(one[schema.PARAMETER].values, wide_heads(shown))
+        ax.scatter(one["std"][wide], at[wide], s=90, zorder=4, facecolors="none", edgecolors=BAD, linewidth=1.8)
     _rules(ax, shown, groups)
     _axes(ax, shown, list(groups))
     if colours:
@@ -103,7 +118,12 @@ def _axes(ax: Axes, shown: xr.Dataset, labels: list[str]) -> None:
         Line2D([], [], marker="o", linestyle="", color=INK, markersize=4, label="observed"),
         Line2D([], [], marker="|", color="0.55", markersize=8, label=f"rule ± {_ERRORS} standard errors"),
     ]
-    ax.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False, borderpad=0)
+    if wide_heads(shown):
+        ring = Line2D(
+            [], [], marker="o", linestyle="", color=BAD, markersize=8, markerfacecolor="none", label="too wide"
+        )
+        keys.append(ring)
+    ax.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, frameon=False, borderpad=0)
     sns.despine(ax=ax)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from dask.base import compute, optimize
 
 from wdyn import schema
 from wdyn.errors import InvalidArgument
@@ -16,6 +17,8 @@ from wdyn.reading.joined_tables import join_tables, renumbered, split_table, uni
 from wdyn.reading.tables import parameters
 
 _Key = tuple[object, ...]
+
+_SMALL = 2**24  # bytes of one group of one run
 
 
 def join_runs(**runs: xr.DataTree) -> xr.DataTree:
@@ -65,6 +68,17 @@ def split_runs(run: xr.DataTree) -> dict[str, xr.DataTree]:
     return {str(label): _split(run, table, str(label)) for label in table[schema.RUN].values}
 
 
+def _settled(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Read what is small at once, and free the rest of the tasks of other runs.
+
+    Each read from a joined array walks all tasks of all runs: many small reads would take longer than the data.
+    """
+    small = {path: group for path, group in groups.items() if group.nbytes <= _SMALL}
+    large = {path: group for path, group in groups.items() if path not in small}
+    settled: dict[str, xr.Dataset] = {**compute(small)[0], **optimize(large)[0]}  # type: ignore[no-untyped-call]
+    return {path: settled[path] for path in groups}
+
+
 def _groups(run: xr.DataTree, table: xr.Dataset, names: Sequence[str]) -> dict[_Key, xr.Dataset]:
     """Groups of a run in dask arrays, each by what makes it the same group in another run.
 
@@ -80,7 +94,8 @@ def _groups(run: xr.DataTree, table: xr.Dataset, names: Sequence[str]) -> dict[_
         about = group.attrs.get(schema.ATTRIBUTES)
         if about:
             of = (about["path"], about["stack"]) if about["layers"] else (about["names"][0],)
-            groups[*of, seen[of]] = group.chunk({schema.STEP: 1})
+            # One matrix a chunk: who goes through the layers one by one then reads each once.
+            groups[*of, seen[of]] = group.chunk({schema.STEP: 1, **({schema.LAYER: 1} if about["layers"] else {})})
             seen[of] += 1
             continue
         if schema.PARAMETER in group.dims:
@@ -134,7 +149,7 @@ def _split(run: xr.DataTree, table: xr.Dataset, label: str) -> xr.DataTree:
     for path, group in groups.items():
         if schema.SHARES_WITH in group:
             groups[path] = renumbered(group, before=table[schema.PARAMETER].values.tolist(), after=names)
-    kept = {path: one for path, one in groups.items() if one.sizes.get(schema.STEP) != 0}
+    kept = _settled({path: one for path, one in groups.items() if one.sizes.get(schema.STEP) != 0})
     attributes = {schema.ATTRIBUTES: run.attrs.get(schema.ATTRIBUTES, {}).get(label, {})}
     return xr.DataTree.from_dict({**kept, f"/{schema.PARAMETERS}": own, "/": xr.Dataset(attrs=attributes)})
 
