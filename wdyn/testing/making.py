@@ -1,0 +1,174 @@
+"""How is a run with planted answers written, as `watch` would have written it?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from wdyn import schema
+from wdyn.arrays import WeightArray, plan_arrays
+from wdyn.capture.table import parameter_table
+from wdyn.rows import Batch, Declaration, Row, Snapshot
+from wdyn.schema import Address, Quantity
+from wdyn.store.reader import open_run
+from wdyn.store.writer import Writer
+from wdyn.testing.planting import HEAD, Planted, Weights, addresses, trajectory
+
+
+def make_run(
+    to: str | os.PathLike[str] | None = None,
+    *,
+    layers: int = 4,
+    width: int = 16,
+    vocab: int = 48,
+    steps: Sequence[int] = (0, 10, 100),
+    std: float | Mapping[str, float] = 0.02,
+    growth_by_layer: Sequence[float] | float = 1.5,
+    tied: bool = True,
+    tie_breaks_at: int | None = None,
+    frozen: Sequence[str] = (),
+    moved: Sequence[str] = (),
+    still: Sequence[str] = (),
+    decayed: Sequence[str] = (),
+    nan_at: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> xr.DataTree:
+    """Make the run of a small GPT with known answers, as `watch` would have recorded it.
+
+    Its parameters are ``tok.weight``, ``pos.weight``, ``blocks.<i>.ln.weight`` and ``.ln.bias``,
+    ``blocks.<i>.attn.qkv.weight`` (fused q, k, v), ``.attn.proj.weight``, ``.mlp.up.weight``, ``.mlp.down.weight``, and
+    ``head.weight``.
+
+    Parameters
+    ----------
+    to
+        Where to write it; default: nowhere, the run is in memory.
+    layers, width, vocab
+        Sizes.
+    steps
+        Steps with a row and a snapshot, rising from the first.
+    std
+        Exact std of each matrix at the first step, or one by pattern of names (0.02 where none fits).
+    growth_by_layer
+        By what factor the std of each layer's matrices has grown at the last step, exactly; rows between are linear.
+    tied, tie_breaks_at
+        Whether ``head.weight`` shares the storage of ``tok.weight``, and the step from which it no longer does.
+    frozen, moved, still, decayed
+        Patterns of names: not trainable and constant; not trainable and moving all the same; trainable and constant;
+        trainable and only scaled down, to 0.9 at the end.
+    nan_at
+        Names whose first element is NaN from a step on.
+
+    Returns
+    -------
+    DataTree
+        As from `open_run`, with statistics of ``weights``, ``states``, ``scalars`` (lr, loss) and weights.
+
+    Raises
+    ------
+    InvalidArgument
+        A pattern matches no parameter, ``growth_by_layer`` has another length, or the steps do not rise.
+    """
+    growth = (growth_by_layer,) * layers if isinstance(growth_by_layer, int | float) else tuple(growth_by_layer)
+    planted = Planted(
+        layers, width, vocab, tuple(steps), std, growth, tied, tie_breaks_at,
+        frozen, moved, still, decayed, nan_at or {}, seed,
+    )  # fmt: skip
+    planted.check([one.name for one in addresses(planted)])
+    if to is not None:
+        _write(Path(to), planted)
+        return open_run(to)
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder) / "run.zarr", planted)
+        run = open_run(Path(folder) / "run.zarr").load()
+    del run.attrs["path"]
+    return run
+
+
+def _write(path: Path, planted: Planted) -> None:
+    known = addresses(planted)
+    breaks = planted.tied and planted.tie_breaks_at is not None
+    arrays = plan_arrays([one for one in known if not one.tied_to or breaks])
+    array_of = {name: array for array in arrays for name in array.names}
+    group = {"lr": 1e-3, "weight_decay": 0.1, "parameters": len(known)}
+    about = {"model": "PlantedGPT", "optimizers": [{"name": "AdamW", "groups": [group]}]}
+    with Writer(path, about=about, attempt={"resumed_from_step": -1}) as writer:
+        writer.append(Batch(planted.steps[0], declaration=Declaration(_table(known, array_of), tuple(arrays))))
+        for step, weights in zip(planted.steps, trajectory(planted, known), strict=True):
+            together = planted.together(step)
+            own = {name: values for name, values in weights.items() if not (together and name == HEAD)}
+            rows = (
+                _statistics_row(step, [weights[one.name] for one in known]),
+                _states_row(step, known, together=together),
+                _scalars_row(step),
+            )
+            writer.append(Batch(step, rows, _snapshot(step, own, arrays)))
+
+
+def _table(addresses: Sequence[Address], array_of: Mapping[str, WeightArray]) -> dict[str, npt.NDArray[Any]]:
+    described = parameter_table(addresses)
+    columns = {str(name): values.values for name, values in described.variables.items()}
+    group = np.zeros(len(addresses), dtype=np.int64)
+    kept = ["" if one.tied_to or one.name not in array_of else array_of[one.name].slug for one in addresses]
+    held = {schema.GROUP: group, "in_optimizer": group == 0, schema.WEIGHTS: np.array(kept, dtype=np.str_)}
+    return {**columns, **held}
+
+
+def _snapshot(step: int, weights: Weights, arrays: Iterable[WeightArray]) -> Snapshot:
+    chosen = [one for one in arrays if one.names[0] in weights]
+    values = {one.slug: np.stack([weights[name] for name in one.names]) for one in chosen}
+    return Snapshot(step, {one.slug: values[one.slug] if one.layers else values[one.slug][0] for one in chosen})
+
+
+def _statistics_row(step: int, weights: Sequence[npt.NDArray[np.float32]]) -> Row:
+    measured = [_statistics(values.astype(np.float64)) for values in weights]
+    columns = {name: np.array([one[name] for one in measured]) for name in schema.STATISTIC_NAMES}
+    return Row(f"{schema.STATISTICS}/{Quantity.WEIGHTS}", step, columns)
+
+
+def _statistics(values: npt.NDArray[np.float64]) -> dict[str, float | int]:
+    """The plain textbook formulas, in numpy."""
+    finite = values[np.isfinite(values)]
+    deviation, std = finite - finite.mean(), finite.std()
+    with np.errstate(invalid="ignore"):  # a constant tensor has no skewness: 0/0 is NaN
+        shape = {name: np.float64((deviation**p).mean()) / std**p for name, p in (("skewness", 3), ("kurtosis", 4))}
+    nans = int(np.isnan(values).sum())
+    return {
+        "mean": float(finite.mean()),
+        "std": float(std),
+        "rms": float(np.sqrt((finite**2).mean())),
+        "min": float(finite.min()),
+        "max": float(finite.max()),
+        "abs_max": float(np.abs(finite).max()),
+        "l1": float(np.abs(finite).sum()),
+        "l2": float(np.sqrt((finite**2).sum())),
+        **{name: float(value) for name, value in shape.items()},
+        "count": values.size,
+        "zeros": int((values == 0).sum()),
+        "nonfinite": values.size - finite.size,
+        "nans": nans,
+        "infs": values.size - finite.size - nans,
+    }
+
+
+def _states_row(step: int, addresses: Sequence[Address], *, together: bool) -> Row:
+    own = np.arange(len(addresses))
+    tied = np.array([one.name == HEAD and together for one in addresses])
+    states = {
+        schema.SHARES_WITH: np.where(tied, 0, own),
+        schema.TRAINABLE: np.array([one.trainable for one in addresses], dtype=np.int64),
+        schema.GROUP: np.zeros(len(addresses), dtype=np.int64),
+    }
+    return Row(schema.STATES, step, states)
+
+
+def _scalars_row(step: int) -> Row:
+    values = {"lr": [1e-3], "weight_decay": [0.1], "loss": 4.0 / (1 + step), "wall_time": 1.7e9 + step}
+    return Row(schema.SCALARS, step, {name: np.asarray(value, dtype=np.float64) for name, value in values.items()})
