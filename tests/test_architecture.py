@@ -47,7 +47,8 @@ STAGES = {
     "plots": Stage("seaborn matplotlib numpy pandas xarray", f"{WORDS} reading analysis"),
     "reports": Stage("rich jinja2 markupsafe matplotlib numpy xarray", f"{WORDS} store reading analysis plots"),
     # Where the line meets the world.
-    "recording": Stage("torch numpy", f"{WORDS} capture store"),
+    "telling": Stage("", WORDS),
+    "recording": Stage("torch numpy", f"{WORDS} capture store telling"),
     "watching": Stage("torch numpy", f"{WORDS} capture store recording"),
     "checkpoints": Stage("torch transformers safetensors numpy xarray ml_dtypes", f"{WORDS} capture store reading"),
     "integrations": Stage("torch transformers", f"{WORDS} capture watching"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from wdyn.capture.recorder import Recorder
 from wdyn.capture.scalars import ScalarLog
 from wdyn.capture.schedule import Schedule
 from wdyn.capture.watched import snapshot_schedule
-from wdyn.errors import CannotRecord, WdynWarning
+from wdyn.errors import CannotRecord
 from wdyn.naming import examples
 from wdyn.rows import Batch, Before, Declaration, Row
 from wdyn.schema import Address, Quantity
@@ -33,6 +31,7 @@ from wdyn.store.background import BackgroundWriter, failure_message
 from wdyn.store.dtypes import STORED_TYPES
 from wdyn.store.place import held_before, open_writer, resume_step
 from wdyn.store.writer import Writer
+from wdyn.telling import Teller
 
 _NEVER = -1
 
@@ -73,7 +72,7 @@ class Recording:
         self._optimizers = optimizers
         self._scalars = ScalarLog(optimizers)
         self._pid = os.getpid()
-        self._told: set[str] = set()
+        self._tell = Teller().tell
         self._rows_at = self._states_at = self._snapshot_at = self._prepared_for = _NEVER
         self._seconds = 0.0
         self._alive = True
@@ -267,28 +266,6 @@ class Recording:
         if self._background.failure is not None:
             self._alive = False
             self._tell(failure_message(self._background))
-
-    def _tell(self, message: str) -> None:
-        """Warn, once for each message."""
-        if message in self._told:
-            return
-        self._told.add(message)
-        try:
-            warnings.warn(message, WdynWarning, stacklevel=_outside())
-        except WdynWarning:  # where warnings are errors, this one must still not end the training
-            sys.stderr.write(f"WdynWarning: {message}\n")
-
-
-def _outside() -> int:
-    """Count the frames from a call of `warn` to the first one outside of wdyn and torch: the user's own line."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (
-        "wdyn",
-        "torch",
-        "contextlib",
-    ):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def _circumstances() -> dict[str, object]:
