@@ -21,7 +21,7 @@ def test_json__has_the_keys_that_it_promises(said):
     assert said["format"] == 1
     assert list(said["runs"][0]) == [
         "source", "label", "model", "names", "values", "steps", "rows", "snapshots", "attempts", "closed", "writer",
-        "seconds", "capture_seconds", "disk_bytes", "lost_rows", "lost_snapshots", "blocks", "scalars",
+        "seconds", "capture_seconds", "write_seconds", "disk_bytes", "lost_rows", "lost_snapshots", "blocks", "scalars",
     ]  # fmt: skip
     assert list(said["findings"][0]) == ["code", "severity", "message", "advice", "reproduce", "evidence"]
     assert list(said["answers"][0]) == ["analyzer", "family", "question", "skipped", "remedy", "codes"]

@@ -6,7 +6,7 @@
      "worst": "WARNING" | null,
      "runs": [{source, label, model, names, values, steps, rows, snapshots,
                attempts: [{number, resumed_from_step, started}], closed, writer, seconds, capture_seconds,
-               disk_bytes, lost_rows, lost_snapshots, blocks,
+               write_seconds, disk_bytes, lost_rows, lost_snapshots, blocks,
                scalars: [{name, count, first, last, min, max, silent_after, spark}]}],
      "findings": [{code, severity, message, advice, reproduce, evidence}],
      "answers": [{analyzer, family, question, skipped, remedy, codes}]}
