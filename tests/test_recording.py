@@ -1,7 +1,9 @@
 """Is what happened recorded, exactly, whatever the model does?"""
 
 import copy
+import gc
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -284,6 +286,18 @@ def test_watch__replaced_parameters_are_found_again(model: Tiny, place: Path) ->
         train(model, optimizer, 1)
     kept = wdyn.state_dict(wdyn.open_run(place), step=2)
     assert torch.equal(kept["blocks.0.ln.weight"], model.blocks[0].ln.weight)
+
+
+def test_watch__keeps_no_tensor_of_the_model_alive(model: Tiny, place: Path) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with wdyn.watch(model, optimizer, to=place, every=1, snapshots=1):
+        train(model, optimizer, 1)
+        old = weakref.ref(model.blocks[0].ln.weight)
+        model.blocks[0].ln.weight = nn.Parameter(torch.ones(8))
+        optimizer.param_groups[0]["params"] = list(model.parameters())
+        optimizer.zero_grad()
+        gc.collect()
+        assert old() is None
 
 
 def test_watch__a_cast_in_mid_training_keeps_both_dtypes_exactly(place: Path) -> None:

@@ -220,7 +220,9 @@ class Recording:
             given.append(self._recorder.states_row(self.step))
             self._states_at = self.step
         given += self._scalars.take(before=self.step)
-        return Batch(self.step, tuple(given), self._recorder.snapshot(self.step) if snapshot else None, declaration)
+        kept = self._recorder.snapshot(self.step) if snapshot else None
+        self._recorder.forget()
+        return Batch(self.step, tuple(given), kept, declaration)
 
     def _look(self, *, for_snapshot: bool) -> Declaration | None:
         """See what the model holds now, and tell of what it did not hold before."""

@@ -76,6 +76,8 @@ class Recorder:
         self._gradients: Numbers = {}
         self._tensors: dict[str, Tensor] = {}
         self._leaders: dict[str, str] = {}
+        self._aliases: set[str] = set()
+        """Second names of the very same tensor."""
 
     def look(self, *, for_snapshot: bool) -> Declaration | None:
         """See which tensors the model has now; return the table, and arrays for a snapshot, where they changed."""
@@ -91,8 +93,13 @@ class Recorder:
         if live.keys() - self._known:
             self._describe()
         self._tensors = {name: tensor for name, tensor in live.items() if name in self._watched}
-        leaders = shares_with(self._tensors)
-        self._leaders = {name: leaders[name] for name in self._tensors}
+        self._leaders = shares_with(self._tensors)
+        pairs = ((name, leader) for name, leader in self._leaders.items() if name != leader)
+        self._aliases = {name for name, leader in pairs if same_view(self._tensors[name], self._tensors[leader])}
+
+    def forget(self) -> None:
+        """Let go of the model's tensors: training may replace them, and a reference would keep the old ones alive."""
+        self._tensors = {}
 
     def prepare(self) -> None:
         """Copy all weights, so that what the next step does to them can be measured."""
@@ -176,15 +183,11 @@ class Recorder:
 
     def _owners(self) -> list[str]:
         """Names that hold values of their own: all but the second names of the very same tensor."""
-        return [name for name in self._tensors if not self._is_alias(name)]
-
-    def _is_alias(self, name: str) -> bool:
-        leader = self._leaders[name]
-        return leader != name and same_view(self._tensors[name], self._tensors[leader])
+        return [name for name in self._leaders if name not in self._aliases]
 
     def _needs_array(self, name: str) -> bool:
         tensor = self._tensors[name]
-        if self._is_alias(name) or str(tensor.dtype).removeprefix("torch.") not in self._keepable:
+        if name in self._aliases or str(tensor.dtype).removeprefix("torch.") not in self._keepable:
             return False
         array = self._array_of.get(name)
         return array is None or not fits(array, tensor)
@@ -213,10 +216,7 @@ class Recorder:
         names = [str(name) for name in columns[schema.PARAMETER]]
         group = self._group_of(names)
         slugs = [self._array_of[name].slug if name in self._array_of else "" for name in names]
-        held = [
-            slug if name not in self._tensors or not self._is_alias(name) else ""
-            for name, slug in zip(names, slugs, strict=True)
-        ]
+        held = ["" if name in self._aliases else slug for name, slug in zip(names, slugs, strict=True)]
         return {**columns, schema.GROUP: group, "in_optimizer": group >= 0, schema.WEIGHTS: np.array(held, np.str_)}
 
     def _group_of(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -228,7 +228,7 @@ class Recorder:
     def _spread(self, names: Sequence[str], numbers: Numbers, *, onto: Numbers | None = None) -> Numbers:
         """Put values by name into the columns of the table, second names of a tensor included."""
         place = {name: at for at, name in enumerate(names)}
-        source = {name: place.get(self._leaders[name] if self._is_alias(name) else name) for name in self._tensors}
+        source = {name: place.get(leader if name in self._aliases else name) for name, leader in self._leaders.items()}
         columns = [self._column[name] for name, at in source.items() if at is not None]
         picked = [at for at in source.values() if at is not None]
         spread: Numbers = {}
