@@ -29,7 +29,7 @@ class Stage:
     stages: str = ""
 
 
-WORDS = "schema naming errors findings rows arrays _version"
+WORDS = "schema naming errors findings rows arrays bins _version"
 STAGES = {
     # Words everyone shares.
     "_version": Stage(),
@@ -38,6 +38,7 @@ STAGES = {
     "naming": Stage(),
     "findings": Stage("xarray"),
     "arrays": Stage("", "schema naming"),
+    "bins": Stage("numpy"),
     "rows": Stage("numpy", "schema arrays"),
     # The line from a model to a report; each stage knows earlier ones only.
     "capture": Stage("torch numba numpy xarray", WORDS),

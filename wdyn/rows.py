@@ -15,14 +15,59 @@ Values = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Counts (column, bin), nearly all of them zero: only the others are held.
+
+    Attributes
+    ----------
+    shape
+        Count of columns and of bins.
+    at, counts
+        Places in the flattened counts that are not zero, in order, and what stands there.
+    absent
+        Columns of which nothing was recorded; they are -1 in every bin.
+    """
+
+    shape: tuple[int, int]
+    at: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    absent: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dense: npt.NDArray[np.int64], *, absent: npt.NDArray[np.int64]) -> Counts:
+        """Hold what is not zero of counts (column, bin); what stands in columns of `absent` is not looked at."""
+        shown = dense.copy()
+        shown[absent] = 0
+        at = np.flatnonzero(shown)
+        return cls((dense.shape[0], dense.shape[1]), at, shown.ravel()[at], absent)
+
+    def dense(self) -> npt.NDArray[np.int64]:
+        """Give all counts, (column, bin)."""
+        full = np.zeros(self.shape, dtype=np.int64)
+        full.ravel()[self.at] = self.counts
+        full[self.absent] = -1
+        return full
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the counts hold."""
+        return self.at.nbytes + self.counts.nbytes + self.absent.nbytes
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row of one group, such as ``statistics/weights``: a scalar, or a vector over its columns, by array name."""
+    """One row of one group, such as ``statistics/weights``, by array name.
+
+    A value is a scalar, a vector over the group's columns, or counts of bins over them.
+    """
 
     group: str
     step: int
-    values: Mapping[str, Values]
+    values: Mapping[str, Values | Counts]
     long_names: Mapping[str, str] = field(default_factory=dict)
     """True names of arrays whose own name had to be made safe."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """wdyn's own attributes of the group."""
 
     @property
     def nbytes(self) -> int:
@@ -47,12 +92,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Declaration:
-    """The table of parameters by column, names first seen at its end, and the arrays that are to begin."""
+    """The tables of parameters and of their parts by column, what is new at their ends, and the arrays that begin."""
 
     table: Mapping[str, npt.NDArray[Any]]
     arrays: tuple[WeightArray, ...] = ()
     added: tuple[str, ...] = ()
     """Names that an earlier table lacked."""
+    parts: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Columns over ``part``, the label among them; empty where nothing is fused."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +128,8 @@ class Before:
 
     Attributes
     ----------
-    table, arrays
-        The table of parameters by column, and the arrays of weights.
+    table, parts, arrays
+        The tables of parameters and of their parts by column, and the arrays of weights.
     last_step
         The last step of its lineage.
     statistics
@@ -93,3 +140,4 @@ class Before:
     arrays: tuple[WeightArray, ...]
     last_step: int
     statistics: Mapping[str, npt.NDArray[np.float64]]
+    parts: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)

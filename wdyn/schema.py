@@ -24,6 +24,8 @@ FAN_IN: Final = "fan_in"
 EXPERT: Final = "expert"
 HEAD: Final = "head"
 HEAD_DIM: Final = "head_dim"
+BIN: Final = "bin"
+PART: Final = "part"
 
 # Coordinate along `step`: which attempt wrote the row.
 ATTEMPT: Final = "attempt"
@@ -32,11 +34,21 @@ ATTEMPT: Final = "attempt"
 PARAMETERS: Final = "parameters"
 WEIGHTS: Final = "weights"
 STATISTICS: Final = "statistics"
+HISTOGRAMS: Final = "histograms"
+PARTS: Final = "parts"
+RELATIONS: Final = "relations"
 STATES: Final = "states"
 SCALARS: Final = "scalars"
 
 VALUE: Final = "value"
 """The array of exact weights in ``weights/<slug>``."""
+
+COUNTED: Final = "count"
+"""The array of counts by bin in ``histograms/<quantity>``."""
+
+LOWER: Final = "lower"
+UPPER: Final = "upper"
+"""Edges of the bins, beside the counts."""
 
 ATTRIBUTES: Final = "wdyn"
 """The key of wdyn's own attributes, at the root and in every ``weights/<slug>``."""
@@ -51,6 +63,17 @@ class Quantity(StrEnum):
     WEIGHTS = "weights"
     UPDATES = "updates"
     GRADIENTS = "gradients"
+    DISPLACEMENT = "displacement"
+    """Weights minus those of the first row."""
+
+
+class Extra(StrEnum):
+    """What `watch` records on request, beside the quantities that are always the same."""
+
+    MOMENTS = "moments"
+    """Every tensor that the optimizer holds of a parameter and that is shaped like it: a quantity by its own name."""
+    UPDATE_COSINE = "update_cosine"
+    PREDICTED_UPDATE = "predicted_update"
 
 
 class Role(StrEnum):
@@ -105,6 +128,22 @@ class Kind(StrEnum):
 COUNTS: Final = ("count", "zeros", "nonfinite", "nans", "infs")
 MOMENTS: Final = ("mean", "std", "rms", "min", "max", "abs_max", "l1", "l2", "skewness", "kurtosis")
 STATISTIC_NAMES: Final = MOMENTS + COUNTS
+
+# How an update stands to the weights and to other updates, one row for each recorded step (float64, NaN: not recorded).
+UPDATE_RATIO: Final = "update_ratio"
+WEIGHT_COSINE: Final = "weight_cosine"
+UPDATE_COSINE: Final = "update_cosine"
+UPDATE_GAP: Final = "update_gap"
+PREDICTED_RATIO: Final = "predicted_ratio"
+PREDICTED_COSINE: Final = "predicted_cosine"
+RELATION_NAMES: Final = (
+    UPDATE_RATIO,
+    WEIGHT_COSINE,
+    UPDATE_COSINE,
+    UPDATE_GAP,
+    PREDICTED_RATIO,
+    PREDICTED_COSINE,
+)
 
 # What changes about a parameter while it trains, one row for each recorded step (int64, -1: not recorded).
 SHARES_WITH: Final = "shares_with"
