@@ -1,0 +1,9 @@
+"""What does every finding mean at length? One file for each analyzer."""
+
+from wdyn.reports.explanations.depth import DEPTH
+from wdyn.reports.explanations.initialization import INITIALIZATION
+from wdyn.reports.explanations.movement import MOVEMENT
+from wdyn.reports.explanations.tying import TYING
+
+EXPLANATIONS = INITIALIZATION | TYING | DEPTH | MOVEMENT
+"""By code, of the analyzers that wdyn comes with."""
