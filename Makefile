@@ -4,11 +4,13 @@ VENV ?= .venv
 DEMO ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
+MEASURED := build/benchmarks
 
 # One thread a worker: the tests' arrays are small, and two workers share the cores.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test test-long lint types format clean
+.PHONY: help demo test test-long bench lint types format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -27,6 +29,17 @@ test: $(READY)  ## run the tests
 
 test-long: $(READY)  ## run the tests that take minutes
 	$(TEST) -m long
+
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: $(PEERS)  ## measure beside other tools: 40 minutes of an idle machine, figures in build/benchmarks/
+	mkdir -p $(MEASURED)
+	for name in statistics snapshots reading overhead recording; do \
+		$(BIN)/python -m benchmarks.$$name --json $(MEASURED)/$$name.json || exit; \
+	done
+	$(BIN)/python -m benchmarks.overhead --subject gpt2-small --steps 8 --json $(MEASURED)/overhead-gpt2-small.json
 
 lint: $(READY)  ## check style and layout
 	$(BIN)/ruff check .

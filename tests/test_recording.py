@@ -2,6 +2,9 @@
 
 import copy
 import gc
+import subprocess
+import sys
+import textwrap
 import time
 import weakref
 from collections.abc import Callable
@@ -225,6 +228,20 @@ def test_step_zero__is_visible_as_soon_as_the_block_is_entered(model: Tiny, plac
         assert tree["statistics/weights/step"].values.tolist() == [0]
 
 
+def test_watch__of_a_run_that_starts_loads_nothing_that_only_readers_need(place: Path) -> None:
+    script = """
+        import sys, torch, wdyn
+        model = torch.nn.Linear(2, 2)
+        with wdyn.watch(model, to=sys.argv[1], every=1) as w:
+            w.step()
+        print(sorted({"xarray", "zarr", "pandas"} & sys.modules.keys()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), place], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 # Names, ties, replaced parameters.
 
 
@@ -391,7 +408,7 @@ def test_watch__a_dtype_that_cannot_be_kept_is_told_and_training_goes_on(
 def test_watch__a_full_disk_ends_recording_with_one_warning_and_training_goes_on(
     model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    optimizer, replace = adamw(model), files.replace
+    optimizer = adamw(model)
     with pytest.warns(WdynWarning, match=r"stopped recording.*No space left.*up to step 2 are safe") as told:
         with wdyn.watch(model, optimizer, to=place, every=1) as w:
             train(model, optimizer, 2)
@@ -400,12 +417,11 @@ def test_watch__a_full_disk_ends_recording_with_one_warning_and_training_goes_on
             def full(*args: object, **kwargs: object) -> int:
                 raise OSError(28, "No space left on device")
 
-            monkeypatch.setattr(files, "replace", full)
+            monkeypatch.setattr(files, "write", full)
             train(model, optimizer, 40)
             w.flush()
             train(model, optimizer, 5)
         assert len([one for one in told if "stopped recording" in str(one.message)]) == 1
-    monkeypatch.setattr(files, "replace", replace)
     run = wdyn.open_run(place)
     assert steps_of(run, "statistics/weights") == [0, 1, 2]
     assert np.isfinite(wdyn.statistics(run)["std"].values).all()
@@ -423,7 +439,7 @@ def test_watch__an_error_of_its_own_is_told_once_and_training_goes_on(
     with pytest.warns(WdynWarning, match="stopped recording after step 2.*a bug of wdyn") as told:
         with wdyn.watch(model, optimizer, to=place, every=1):
             train(model, optimizer, 2)
-            monkeypatch.setattr("wdyn.capture.recorder.statistics", broken)
+            monkeypatch.setattr("wdyn.capture.measuring.measure", broken)
             train(model, optimizer, 4)
     assert len(told) == 1
     torch.manual_seed(5)
@@ -438,7 +454,7 @@ def test_watch__where_warnings_are_errors_training_still_goes_on(
     model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with wdyn.watch(model, to=place, every=1) as w:
-        monkeypatch.setattr("wdyn.capture.recorder.statistics", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("wdyn.capture.measuring.measure", lambda *_, **__: 1 / 0)
         w.step()
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -447,13 +463,13 @@ def test_watch__a_slow_disk_drops_snapshots_keeps_rows_and_says_so(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = nn.Linear(300, 300)
-    replace = files.replace
+    write = files.write
 
-    def slow(path: Path, *pieces: bytes, durable: bool = False) -> int:
-        time.sleep(0.05 if path.parent.name == "value" else 0)
-        return replace(path, *pieces, durable=durable)
+    def slow(path: str, *args: object, **kwargs: object) -> int:
+        time.sleep(0.05 if "/value/" in path else 0)
+        return write(path, *args, **kwargs)
 
-    monkeypatch.setattr(files, "replace", slow)
+    monkeypatch.setattr(files, "write", slow)
     with pytest.warns(WdynWarning, match="snapshots never reached the disk|A snapshot was dropped"):
         with wdyn.watch(model, to=place, every=1, snapshots=1, queue_bytes=800_000) as w:
             for _ in range(30):

@@ -203,8 +203,76 @@ def test_watch__refuses_a_pattern_that_matches_nothing(model: Tiny, place: Path)
 
 
 def test_watch__refuses_an_unknown_quantity(model: Tiny, place: Path) -> None:
-    with pytest.raises(InvalidArgument, match=r"what='moments'.*weights, updates, gradients"):
-        wdyn.watch(model, to=place, what=["moments"])
+    with pytest.raises(InvalidArgument, match=r"what='momenta'.*weights, updates, gradients"):
+        wdyn.watch(model, to=place, what=["momenta"])
+
+
+def test_watch__refuses_an_unknown_compression(model: Tiny, place: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"compression='gzip'.*'fast'"):
+        wdyn.watch(model, to=place, compression="gzip")
+
+
+def test_watch__selects_by_what_parameters_are(model: Tiny, place: Path) -> None:
+    with wdyn.watch(model, to=place, select={"role": "k", "layer": [1], "kind": "weight"}):
+        pass
+    assert wdyn.parameters(wdyn.open_run(place))["parameter"].values.tolist() == ["blocks.1.attn.qkv.weight"]
+
+
+def test_watch__selects_by_the_parts_that_were_declared(place: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+    with wdyn.watch(model, to=place, parts={"0.weight": "left:2,right:4"}, select={"role": "right"}):
+        pass
+    assert wdyn.parameters(wdyn.open_run(place))["parameter"].values.tolist() == ["0.weight", "0.bias"]
+
+
+def test_watch__tells_its_model_and_optimizers(model: Tiny, place: Path) -> None:
+    optimizer = adamw(model)
+    w = wdyn.watch(model, optimizer, to=place)
+    assert w.model is model
+    assert w.optimizers == (optimizer,)
+
+
+# Schedules.
+
+
+@pytest.mark.parametrize("argument", ["every", "snapshots"])
+def test_watch__a_spike_gives_a_row_of_the_step_that_it_leads_to(argument: str, model: Tiny, place: Path) -> None:
+    optimizer = adamw(model)
+    others = {"every": wdyn.at(0), "snapshots": wdyn.at(0), "what": ("weights", "updates", "gradients")}
+    with wdyn.watch(model, optimizer, to=place, **{**others, argument: wdyn.at(0) | wdyn.spike("loss")}) as w:
+        for step in range(1, 31):
+            optimizer.zero_grad()
+            loss = loss_of(model, step)
+            w.log(loss=torch.tensor(40.0) if step == 25 else loss)
+            loss.backward()
+            optimizer.step()
+    run = wdyn.open_run(place)
+    group = "statistics/updates" if argument == "every" else "weights/tok-weight-0000"
+    assert steps_of(run, group) == [0, 25, 30]  # the loss of the weights of step 24, and what it did to them
+    if argument == "every":
+        for quantity in ("updates", "gradients"):
+            assert (wdyn.statistics(run, quantity)["l2"].sel(step=25, parameter="tok.weight") > 0).all()
+
+
+def test_watch__a_spike_without_an_optimizer_gives_a_row_one_step_later(model: Tiny, place: Path) -> None:
+    with wdyn.watch(model, to=place, every=wdyn.spike("loss")) as w:
+        for step in range(1, 31):
+            w.log(loss=9.0 if step == 25 else 1.0)
+            w.step()
+    assert steps_of(wdyn.open_run(place), "statistics/weights") == [0, 26, 30]
+
+
+def test_watch__a_schedule_is_asked_about_each_step_once_in_order(model: Tiny, place: Path) -> None:
+    asked: list[int] = []
+    one = torch.optim.SGD(model.tok.parameters(), lr=0.1)
+    two = torch.optim.SGD(model.blocks.parameters(), lr=0.2)
+    with wdyn.watch(model, [one, two], to=place, every=lambda step: bool(asked.append(step))):
+        for step in range(1, 4):
+            model.zero_grad()
+            loss_of(model, step).backward()
+            one.step()
+            two.step()
+    assert asked == [0, 1, 2, 3]
 
 
 def test_watch__refuses_what_is_no_model_or_optimizer(model: Tiny, place: Path) -> None:
@@ -405,7 +473,7 @@ def test_watch__off_cadence_steps_read_nothing_of_the_model(
     model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wdyn.watch(model, to=place, every=1000, snapshots=wdyn.at(0)) as w:
-        for name in ("look", "prepare", "see_gradients", "statistics_rows", "snapshot"):
+        for name in ("look", "prepare", "see_gradients", "quantity_rows", "snapshot"):
             monkeypatch.setattr(
                 f"wdyn.capture.recorder.Recorder.{name}", lambda *_, **__: pytest.fail("read the model")
             )

@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wdyn._version import __version__ as __version__
     from wdyn.analysis.analyzer import analyzer as analyzer
+    from wdyn.analysis.binned import quantile as quantile
+    from wdyn.analysis.binned import rebin as rebin
+    from wdyn.analysis.binned import tail_weight as tail_weight
+    from wdyn.analysis.binned_distances import kolmogorov_smirnov as kolmogorov_smirnov
+    from wdyn.analysis.binned_distances import wasserstein as wasserstein
     from wdyn.analysis.catalogue import analyzers as analyzers
     from wdyn.analysis.depth import depth_growth as depth_growth
     from wdyn.analysis.initialization import init_audit as init_audit
+    from wdyn.analysis.learning_rate import learning_rate as learning_rate
     from wdyn.analysis.movement import movement as movement
+    from wdyn.analysis.optimizer_state import optimizer_state as optimizer_state
     from wdyn.analysis.tying import tied_weights as tied_weights
+    from wdyn.capture.clipping import watch_clipping as watch_clipping
     from wdyn.capture.schedule import at as at
     from wdyn.capture.schedule import budget as budget
     from wdyn.capture.schedule import every as every
     from wdyn.capture.schedule import log_spaced as log_spaced
+    from wdyn.capture.spikes import spike as spike
     from wdyn.checkpoints.describing import describe as describe
     from wdyn.checkpoints.restoring import load_into as load_into
     from wdyn.checkpoints.restoring import state_dict as state_dict
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
     from wdyn.findings import Severity as Severity
     from wdyn.plots.dispatch import plot as plot
     from wdyn.reading.joining import join_runs as join_runs
+    from wdyn.reading.relations import relations as relations
     from wdyn.reading.selection import select as select
     from wdyn.reading.tables import parameters as parameters
     from wdyn.reading.tables import statistics as statistics
@@ -41,18 +51,25 @@ if TYPE_CHECKING:
 _HOMES = {
     "_version": ("__version__",),
     "analysis.analyzer": ("analyzer",),
+    "analysis.binned": ("quantile", "rebin", "tail_weight"),
+    "analysis.binned_distances": ("kolmogorov_smirnov", "wasserstein"),
     "analysis.catalogue": ("analyzers",),
     "analysis.depth": ("depth_growth",),
     "analysis.initialization": ("init_audit",),
+    "analysis.learning_rate": ("learning_rate",),
     "analysis.movement": ("movement",),
+    "analysis.optimizer_state": ("optimizer_state",),
     "analysis.tying": ("tied_weights",),
+    "capture.clipping": ("watch_clipping",),
     "capture.schedule": ("at", "budget", "every", "log_spaced"),
+    "capture.spikes": ("spike",),
     "checkpoints.describing": ("describe",),
     "checkpoints.restoring": ("load_into", "state_dict"),
     "errors": ("RunExists", "WdynError", "WdynWarning"),
     "findings": ("Finding", "Severity"),
     "plots.dispatch": ("plot",),
     "reading.joining": ("join_runs",),
+    "reading.relations": ("relations",),
     "reading.selection": ("select",),
     "reading.tables": ("parameters", "statistics"),
     "reports.report": ("Report", "analyze"),

@@ -36,6 +36,15 @@ Edges = npt.NDArray[np.float64]
 
 _FIRST_CODE = (1023 + LOWEST_EXPONENT) * PER_OCTAVE  # exponent and two bits of mantissa of the smallest normal float32
 
+SIGN: Final = 1024
+CODE_OF_ZERO: Final = 2 * SIGN
+CODE_OF_NAN: Final = CODE_OF_ZERO + 1
+CODES: Final = CODE_OF_NAN + 1
+"""Codes are what is counted by: the leading 11 bits of a float32 (sign, exponent, two bits of mantissa), and one code
+each for zero and NaN, which share their leading bits with other numbers. `SIGN` stands before negative codes."""
+CODES_NEAR_ZERO: Final = (0, SIGN)
+CODES_BEYOND: Final = tuple(code for sign in (0, SIGN) for code in range(sign + SIGN - PER_OCTAVE, sign + SIGN))
+
 
 def magnitudes() -> Edges:
     """Edges of the bins of magnitude, from 2^-126 to 2^128: `NORMAL` + 1 of them, exact."""
@@ -61,3 +70,18 @@ def bin_of(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     at[wide == 0] = ZERO
     at[np.isnan(wide)] = NAN
     return at
+
+
+def of_codes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Turn counts by code (..., `CODES`) into counts by bin (..., `COUNT`)."""
+    binned = np.empty((*counts.shape[:-1], COUNT), dtype=np.int64)
+    binned[..., ZERO], binned[..., NAN] = counts[..., CODE_OF_ZERO], counts[..., CODE_OF_NAN]
+    smallest, over = PER_OCTAVE, SIGN - PER_OCTAVE  # exponents of zero and denormals, and of infinity and NaN
+    positive, negative = counts[..., :SIGN], counts[..., SIGN : 2 * SIGN]
+    binned[..., POSITIVE_UNDERFLOW] = positive[..., :smallest].sum(-1)
+    binned[..., NEGATIVE_UNDERFLOW] = negative[..., :smallest].sum(-1)
+    binned[..., POSITIVE_UNDERFLOW + 1 : POSITIVE_OVERFLOW] = positive[..., smallest:over]
+    binned[..., NEGATIVE_OVERFLOW + 1 : NEGATIVE_UNDERFLOW] = negative[..., smallest:over][..., ::-1]
+    binned[..., POSITIVE_OVERFLOW] = positive[..., over:].sum(-1)
+    binned[..., NEGATIVE_OVERFLOW] = negative[..., over:].sum(-1)
+    return binned

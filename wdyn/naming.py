@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 
@@ -20,6 +21,7 @@ ADAPTER = re.compile(r"lora_(A|B|embedding_A|embedding_B|magnitude_vector)|ia3_l
 """Components that PEFT puts between a module and the small weights which adapt it."""
 
 _SLUG_LENGTH = 40
+_NAME_LENGTH = 60
 
 
 def canonical_name(name: str) -> str:
@@ -51,6 +53,21 @@ def slug(name: str, number: int) -> str:
     """Make a file name that is safe on any system, and unique by its number: ``h-attn-c-attn-weight-0012``."""
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_SLUG_LENGTH].strip("-")
     return f"{words}-{number:04d}" if words else f"{number:04d}"
+
+
+def sanitised(name: str) -> str:
+    """Leave of a name what is safe in a path: ``train/tokens`` becomes ``train_tokens``; "" where nothing is left."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:_NAME_LENGTH]
+
+
+def with_checksum(name: str) -> str:
+    """Make a safe name that no other name shares, the same one each time: ``train_tokens_5f0e8c2a``."""
+    return f"{sanitised(name) or 'unnamed'}_{zlib.crc32(name.encode()):08x}"
+
+
+def part_label(parameter: str, part: str) -> str:
+    """Name a part of a parameter, uniquely in a run: ``h.0.attn.qkv.weight[k]``."""
+    return f"{parameter}[{part}]"
 
 
 def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

@@ -21,12 +21,12 @@ from wdyn.capture.declared import Declared
 from wdyn.capture.optimizers import about
 from wdyn.capture.recorder import Recorder
 from wdyn.capture.scalars import ScalarLog
-from wdyn.capture.schedule import Schedule
+from wdyn.capture.schedule import Schedule, listeners
 from wdyn.capture.watched import snapshot_schedule
 from wdyn.errors import CannotRecord
 from wdyn.naming import examples
 from wdyn.rows import Batch, Before, Declaration, Row
-from wdyn.schema import Address, Quantity
+from wdyn.schema import Address, Extra, Quantity
 from wdyn.store.background import BackgroundWriter, failure_message
 from wdyn.store.dtypes import STORED_TYPES
 from wdyn.store.place import held_before, open_writer, resume_step
@@ -44,9 +44,11 @@ class Plan:
     rows: Schedule
     snapshots: Schedule | None
     """None: the default, which depends on the size of a snapshot."""
-    what: tuple[Quantity, ...]
+    what: tuple[Quantity | Extra, ...]
     wanted: Callable[[Address], bool]
     parts: Declared
+    heads: bool
+    compression: str | None
     resume: bool | int
     disk_limit: int
     queue_bytes: int
@@ -70,30 +72,39 @@ class Recording:
         attempt = {"resumed_from_step": resumed_from, **_circumstances()}
         self.step = self._first_step = resumed_from if resumed_from >= 0 else loaded_step or 0
         self._optimizers = optimizers
-        self._scalars = ScalarLog(optimizers)
+        self._scalars = ScalarLog(optimizers, listeners=listeners(plan.rows, plan.snapshots))
         self._pid = os.getpid()
         self._tell = Teller().tell
-        self._rows_at = self._states_at = self._snapshot_at = self._prepared_for = _NEVER
+        self._rows_at = self._states_at = self._snapshot_at = self._decided_for = self._prepared_for = _NEVER
+        self._next_row = self._next_snapshot = False
         self._seconds = 0.0
         self._alive = True
-        writer = open_writer(plan.place, model=type(model).__name__, optimizers=about(optimizers), attempt=attempt)
+        writer = open_writer(
+            plan.place,
+            model=type(model).__name__,
+            optimizers=about(optimizers),
+            attempt=attempt,
+            compression=plan.compression,
+        )
         try:
-            before = held_before(writer, step=self.step)
+            before = held_before(writer, step=self.step, first_weights=Quantity.DISPLACEMENT in plan.what)
             self._recorder = Recorder(
                 model,
                 optimizers,
                 what=plan.what,
+                heads=plan.heads,
                 wanted=plan.wanted,
                 parts=plan.parts,
                 keepable=frozenset(STORED_TYPES),
                 before=before,
+                tell=self._tell,
             )
             self._begin(plan, writer, before)
         except BaseException:
             writer.abandon()
             raise
         self._background = BackgroundWriter(writer, limit_bytes=plan.queue_bytes)
-        self._look_ahead()
+        self._expect_step()
 
     @property
     def committed(self) -> int:
@@ -109,12 +120,14 @@ class Recording:
 
     def before_step(self, optimizer: Optimizer | None) -> None:
         """Copy and measure what the coming step is about to use, if a row is due for it."""
-        if self._next_row and self._running:
-            with self._guard(), self._timed():
-                if self._prepared_for != self.step + 1:
-                    self._recorder.prepare()
-                    self._prepared_for = self.step + 1
-                self._recorder.see_gradients(optimizer)
+        if not self._running:
+            return
+        with self._guard():
+            self._look_ahead()
+            if self._next_row:
+                with self._timed():
+                    self._prepare()
+                    self._recorder.see_gradients(optimizer)
 
     def after_step(self) -> None:
         """Count a step that was made, and capture it if it is due."""
@@ -123,16 +136,22 @@ class Recording:
         self.step += 1
         with self._guard():
             if self._next_row and not self._optimizers:
-                self._recorder.see_gradients(None)
+                with self._timed():
+                    self._recorder.see_gradients(None)
             if self._next_row or self._next_snapshot:
                 self._capture(rows=self._next_row, snapshot=self._next_snapshot)
                 self._rows_due.spent(self._seconds)
-            written = self._background.busy_seconds
-            self._scalars.end_step(self.step, seconds=self._seconds, written=written, read_tensors=self._next_row)
+            self._scalars.end_step(
+                self.step,
+                seconds=self._seconds,
+                written=self._background.busy_seconds,
+                written_bytes=self._background.bytes_written,
+                read_tensors=self._next_row,
+            )
             self._seconds = 0.0
             if self._scalars.is_long:
                 self._background.submit(Batch(self.step - 1, self._scalars.take(before=self.step)))
-            self._look_ahead()
+            self._expect_step()
 
     def snapshot(self) -> None:
         """Keep all weights at the present step, waiting for room."""
@@ -214,7 +233,7 @@ class Recording:
         declaration = self._look(for_snapshot=snapshot)
         given: list[Row] = []
         if rows:
-            given += self._recorder.statistics_rows(self.step, stepped=self._prepared_for == self.step)
+            given += self._recorder.quantity_rows(self.step, stepped=self._prepared_for == self.step)
             self._rows_at = self.step
         if self._states_at != self.step:
             given.append(self._recorder.states_row(self.step))
@@ -234,11 +253,24 @@ class Recording:
             )
         return declaration
 
+    def _expect_step(self) -> None:
+        """Be ready for a step that begins unseen: without an optimizer no hook tells of it."""
+        if not self._optimizers:
+            self._look_ahead()
+            if self._next_row:
+                with self._timed():
+                    self._prepare()
+
     def _look_ahead(self) -> None:
-        """Decide what the next step is due for: before it, since measuring an update needs a copy from before."""
-        self._next_row = self._rows_due(self.step + 1)
-        self._next_snapshot = self._snapshots_due(self.step + 1)
-        if self._next_row and not self._optimizers:  # no hook will tell when the step begins: it may at once
+        """Decide, once, what the coming step is due for: as it begins, when all before it has been logged."""
+        if self._decided_for != self.step + 1:
+            self._decided_for = self.step + 1
+            self._next_row = self._rows_due(self.step + 1)
+            self._next_snapshot = self._snapshots_due(self.step + 1)
+
+    def _prepare(self) -> None:
+        """Copy what the coming step will change, once, however many optimizers make it."""
+        if self._prepared_for != self.step + 1:
             self._recorder.prepare()
             self._prepared_for = self.step + 1
 

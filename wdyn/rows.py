@@ -134,6 +134,8 @@ class Before:
         The last step of its lineage.
     statistics
         Statistics of the weights at the step that is continued from, by name, over the table; empty without a row.
+    first
+        The weights at its first row, by name and without their layer axis, where they were asked for and kept.
     """
 
     table: Mapping[str, npt.NDArray[Any]]
@@ -141,3 +143,4 @@ class Before:
     last_step: int
     statistics: Mapping[str, npt.NDArray[np.float64]]
     parts: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    first: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)

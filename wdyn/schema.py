@@ -199,6 +199,11 @@ class Address:
         return total
 
 
+def has_role(role: str, *, own: str, parts: Parts | None) -> bool:
+    """Say whether a weight of role `own` does what `role` does, as a whole or in one of its parts."""
+    return own == role or (parts is not None and role in parts.names)
+
+
 def parts_to_json(parts: Parts | None) -> str:
     """Write parts as the text that the ``parts`` column holds ("" for none)."""
     return "" if parts is None else json.dumps(asdict(parts), sort_keys=True)

@@ -11,10 +11,12 @@ from typing import Any, Self
 from torch import nn
 from torch.optim import Optimizer
 
+from wdyn.capture.anatomy import addresses
+from wdyn.capture.choosing import Select, wanted_by
 from wdyn.capture.declared import Declared
 from wdyn.capture.optimizers import as_optimizers, skipped_step
 from wdyn.capture.schedule import Decision, as_schedule, budget
-from wdyn.capture.watched import Select, check_model, declared_parts, quantities, wanted_by
+from wdyn.capture.watched import check_compression, check_model, declared_parts, quantities
 from wdyn.errors import InvalidArgument
 from wdyn.recording import Plan, Recording
 from wdyn.store.place import check_place
@@ -31,7 +33,9 @@ def watch(
     snapshots: int | Decision | str | None = LOG_SPACED,
     what: str | Sequence[str] = ("weights", "updates", "gradients"),
     select: Select = None,
+    heads: bool = False,
     parts: Declared | None = None,
+    compression: str | None = None,
     resume: bool | int = False,
     disk_limit: int = 10 * 2**30,
     queue_bytes: int = 2**30,
@@ -42,8 +46,8 @@ def watch(
     stepped. Training is bit for bit what it is without. An error inside recording is warned about once, and never
     reaches the loop.
 
-    Memory: ``updates`` keep one copy of the recorded weights where these lie, and a snapshot one on the host, both
-    used again.
+    Memory: copies of the recorded weights, where these lie, as told under `what`, and one on the host for a snapshot;
+    all are used again.
 
     Parameters
     ----------
@@ -60,14 +64,34 @@ def watch(
         Steps at which all weights are kept exactly. Default: step 0, then log-spaced, as closely as `disk_limit`
         allows, and the last step. None keeps none.
     what
-        Of which quantities statistics are recorded: ``weights``, ``updates`` (measured), ``gradients`` (as the
-        optimizer sees them).
+        What is recorded, some of these, or ``"all"``. Statistics of
+
+        - ``weights``, and of ``gradients`` as the optimizer sees them, unscaled and clipped: no memory.
+        - ``updates``, the weights after a step minus those before it, measured: a copy of the weights. Beside them
+          stand the update ratio and the cosine of the update with the weights.
+        - ``displacement``, the weights minus those of the first row: a copy of the first weights.
+        - ``moments``, every tensor that the optimizer holds of a parameter and that is shaped like it, each a quantity
+          by its own name (``exp_avg``, ``momentum_buffer``): no memory.
+
+        And relations: ``update_cosine`` of an update with the one of the row before it, with the count of steps between
+        (a copy of the last updates), and ``predicted_update``, how what the optimizer's formula says compares with what
+        was measured, where the formula is known (the copy of ``updates``, and one of the gradients where the state of
+        the optimizer does not tell them).
     select
-        Which parameters: names or patterns with ``*``, or a function of a `wdyn.schema.Address`. Default: all.
+        Which parameters. Names or patterns with ``*``; or what all must fit, one or several values each:
+        ``{"role": ["q", "k"], "layer": range(4), "stack": "decoder", "kind": "weight", "path": ..., "name":
+        "*.attn.*"}``; or a function of a `wdyn.schema.Address`. A role also finds fused weights that have it as a
+        part; a slice of layers counts as in a list, so ``slice(-2, None)`` is the last two; layer -1 is what stands
+        outside blocks. Default: all.
+    heads
+        Whether each attention head is a part, with statistics of its own, where the number of heads is known.
     parts
         How fused weights split, where you know better: ``{"*.qkv.weight": "q,k,v"}`` for equal parts along fan_out,
         ``"q:32,k:8,v:8"`` for others, ``"q,k,v per_head:4"`` for four times one head of each, or a
         `wdyn.schema.Parts`.
+    compression
+        How snapshots are stored: None, raw, or ``"fast"``, bitshuffle and lz4, which saves a seventh of float32 and a
+        quarter of bfloat16 for some time of the writer.
     resume
         What to do where a run is already: False refuses, True continues after the step of the `load_state_dict`
         given to this watch, else after the last one recorded, and a number continues after that step. Weights that
@@ -95,13 +119,16 @@ def watch(
     if isinstance(snapshots, str) and snapshots != LOG_SPACED:
         raise InvalidArgument(f"snapshots={snapshots!r}: needed is a number of steps, a schedule, or None")
     check_model(model)
+    declared = declared_parts(parts, model)
     plan = Plan(
         place=check_place(to, resume=resume),
         rows=as_schedule(budget(0.01) if every is None else every, "every"),
         snapshots=None if isinstance(snapshots, str) else as_schedule(snapshots, "snapshots"),
         what=quantities(what),
-        wanted=wanted_by(select, model),
-        parts=declared_parts(parts, model),
+        wanted=wanted_by(select, addresses(model, parts=declared) if select is not None else ()),
+        parts=declared,
+        heads=heads,
+        compression=check_compression(compression),
         resume=resume,
         disk_limit=disk_limit,
         queue_bytes=queue_bytes,
@@ -117,6 +144,16 @@ class Watch:
         self._loaded_step: int | None = None
         self._recording: Recording | None = None
         self._exit: ExitStack | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The module that is watched."""
+        return self._model
+
+    @property
+    def optimizers(self) -> tuple[Optimizer, ...]:
+        """Those that end its steps, without the wrappers around them."""
+        return self._optimizers
 
     @property
     def committed(self) -> int:

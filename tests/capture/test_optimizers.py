@@ -13,6 +13,7 @@ from wdyn.capture.optimizers import (
     gradient_scale,
     group_of_parameter,
     hyperparameters,
+    loss_scale,
     skipped_step,
 )
 from wdyn.errors import InvalidArgument
@@ -46,15 +47,51 @@ def test_groups__are_numbered_on_over_optimizers(parameters: list[nn.Parameter])
 
 
 def test_hyperparameters__a_group_without_one_shows_nan(parameters: list[nn.Parameter]) -> None:
-    optimizer = torch.optim.Rprop(parameters, lr=0.5)
+    plain, decayed = torch.optim.Rprop(parameters[:1], lr=0.5), torch.optim.SGD(parameters[1:], weight_decay=0.25)
+    read = hyperparameters([plain, decayed], read_tensors=False)
+    np.testing.assert_array_equal(read["weight_decay"], [np.nan, 0.25])
+    assert set(hyperparameters([plain], read_tensors=False)) == {"lr"}
+    assert hyperparameters([], read_tensors=False) == {}
+
+
+def test_hyperparameters__betas_and_momentum_are_told_where_groups_have_them(parameters: list[nn.Parameter]) -> None:
+    adam = torch.optim.AdamW([{"params": parameters[:1]}, {"params": parameters[1:2], "betas": (0.5, 0.25)}])
+    sgd = torch.optim.SGD(parameters[2:], lr=1.0, momentum=0.75)
+    read = hyperparameters([adam, sgd], read_tensors=False)
+    assert set(read) == {"lr", "weight_decay", "beta1", "beta2", "momentum"}
+    np.testing.assert_array_equal(read["beta1"], [0.9, 0.5, np.nan])
+    np.testing.assert_array_equal(read["beta2"], [0.999, 0.25, np.nan])
+    np.testing.assert_array_equal(read["momentum"], [np.nan, np.nan, 0.75])
+    assert set(hyperparameters([adam], read_tensors=False)) == {"lr", "weight_decay", "beta1", "beta2"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"lr": None, "betas": None}, {}),
+        ({"betas": (0.5,)}, {}),
+        ({"betas": (0.5, torch.tensor(0.25), 0.125)}, {"beta1": 0.5, "beta2": 0.25}),
+        ({"lr": np.float32(0.5)}, {"lr": 0.5}),
+    ],
+)
+def test_hyperparameters__of_optimizers_from_elsewhere(
+    settings: dict[str, object], expected: dict[str, float], parameters: list[nn.Parameter]
+) -> None:
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    optimizer.param_groups[0] = {"params": parameters, **settings}
     read = hyperparameters([optimizer], read_tensors=False)
-    assert read["lr"] == [0.5]
-    assert np.isnan(read["weight_decay"]).all()
+    assert {name: values[0] for name, values in read.items()} == expected
+
+
+def test_hyperparameters__a_learning_rate_of_many_elements_is_nan(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    optimizer.param_groups[0]["lr"] = torch.ones(3)
+    assert np.isnan(hyperparameters([optimizer], read_tensors=True)["lr"]).all()
 
 
 def test_hyperparameters__read_a_learning_rate_that_is_a_tensor(parameters: list[nn.Parameter]) -> None:
     optimizer = torch.optim.Adam(parameters, lr=torch.tensor(0.5))
-    assert hyperparameters([optimizer], read_tensors=True)["lr"] == [0.5]
+    np.testing.assert_array_equal(hyperparameters([optimizer], read_tensors=True)["lr"], [0.5])
 
 
 def test_hyperparameters__do_not_wait_for_a_device(parameters: list[nn.Parameter]) -> None:
@@ -77,6 +114,13 @@ def test_gradient_scale__is_one_unless_the_optimizer_unscales_itself(parameters:
     assert gradient_scale(optimizer) == 1
     optimizer.grad_scale = torch.tensor(1024.0)
     assert gradient_scale(optimizer) == 1024
+
+
+def test_loss_scale__is_handed_on_unread(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    assert loss_scale([optimizer]) is None
+    optimizer.grad_scale = torch.tensor(8.0, device="meta")  # reading it would raise
+    assert loss_scale([torch.optim.SGD(parameters), optimizer]) is optimizer.grad_scale
 
 
 def test_about__keeps_plain_settings_that_json_can_hold(parameters: list[nn.Parameter]) -> None:

@@ -67,14 +67,64 @@ def test_end_step__keeps_lr_weight_decay_time_and_cost() -> None:
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=0.25, weight_decay=0.5)
     log = ScalarLog([optimizer])
     log.end_step(0, seconds=0.0, read_tensors=False, stepped=False)
-    log.end_step(1, seconds=0.125, written=0.5, read_tensors=False)
-    log.end_step(2, seconds=0.0, written=0.75, read_tensors=False)
+    log.end_step(1, seconds=0.125, written=0.5, written_bytes=100, read_tensors=False)
+    log.end_step(2, seconds=0.0, written=0.75, written_bytes=2**40, read_tensors=False)
     start, first, second = log.take(before=3)
+    assert [row.values["bytes_written"] for row in (start, first, second)] == [0, 100, 2**40 - 100]
     assert (first.values["write_seconds"], second.values["write_seconds"]) == (0.5, 0.25)
     assert np.isnan(start.values["lr"]).all()
     assert (first.values["lr"], first.values["weight_decay"]) == ([0.25], [0.5])
     assert first.values["capture_seconds"] == 0.125
     assert first.values["wall_time"] >= start.values["wall_time"] > 1e9
+
+
+def test_end_step__keeps_betas_of_each_group() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    optimizer = torch.optim.AdamW([{"params": parameters[:1], "betas": (0.5, 0.75)}, {"params": parameters[1:]}])
+    log = ScalarLog([optimizer])
+    log.end_step(0, seconds=0.0, read_tensors=False, stepped=False)
+    optimizer.param_groups[1]["betas"] = (0.25, 0.999)
+    log.end_step(1, seconds=0.0, read_tensors=False)
+    start, first = log.take(before=2)
+    assert np.isnan(start.values["beta1"]).all()
+    assert start.values["beta1"].shape == (2,)
+    np.testing.assert_array_equal(first.values["beta1"], [0.5, 0.25])
+    np.testing.assert_array_equal(first.values["beta2"], [0.75, 0.999])
+    assert "momentum" not in first.values
+
+
+def test_end_step__keeps_the_loss_scale_that_a_fused_optimizer_carries() -> None:
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])
+    log = ScalarLog([optimizer])
+    scale = optimizer.grad_scale = torch.tensor(1024.0)
+    log.end_step(1, seconds=0.0, read_tensors=False)
+    scale /= 2
+    log.end_step(2, seconds=0.0, read_tensors=False)
+    del optimizer.grad_scale  # as GradScaler does after the step
+    log.end_step(3, seconds=0.0, read_tensors=False)
+    assert [row.values.get("loss_scale") for row in log.take(before=4)] == [1024, 512, None]
+
+
+class Heard:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, float]] = []
+
+    def spent(self, seconds: float) -> None:
+        """Nothing is spent here."""
+
+    def heard(self, name: str, value: float) -> None:
+        self.told.append((name, value))
+
+
+def test_log__tells_listeners_each_number_and_reads_no_device_for_them() -> None:
+    one, two = Heard(), Heard()
+    log = ScalarLog([], listeners=(one, two))
+    log.log(0, {"a/b": torch.tensor(2.5), "loss": 1})
+    log.log(1, {"loss": torch.ones((), device="meta"), "note": "text"})
+    log.log(1, {"loss": float("inf")})
+    assert one.told == two.told == [("a/b", 2.5), ("loss", 1.0), ("loss", float("inf"))]
 
 
 def test_is_long__after_many_steps() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wdyn
-from wdyn.capture.schedule import Budget, Schedule, as_schedule, powers
+from wdyn.capture.schedule import Budget, Schedule, as_schedule, listeners, powers
 from wdyn.errors import InvalidArgument
 
 
@@ -82,29 +82,97 @@ class Clock:
         return self.now
 
 
+class Simulated:
+    """A training on a clock of its own, asked and told the way that a recording does it."""
+
+    def __init__(self, *, share: float) -> None:
+        self.clock = Clock()
+        self.budget = Budget(share, clock=self.clock)
+        self.schedule = Schedule(self.budget.due, "budget", (self.budget,))
+        self.rows: list[int] = []
+        self.spent = self.certain = self.dearest = 0.0
+
+    def run(self, schedule: Schedule, steps: list[tuple[float, float]]) -> None:
+        """Make steps of (seconds of the loop, seconds of a row if it is due)."""
+        assert schedule(0)
+        for step, (pause, cost) in enumerate(steps, start=1):
+            self.clock.now += pause
+            if schedule(step):
+                self.clock.now += cost
+                self.spent += cost
+                self.rows.append(step)
+                self.certain += cost if step <= 64 else 0
+                self.dearest = max(self.dearest, cost)
+                schedule.spent(cost)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1])
 @pytest.mark.parametrize("cost", [0.001, 0.5])
-def test_budget__keeps_recording_under_its_share(share: float, cost: float) -> None:
-    clock = Clock()
-    budget = Budget(share, clock=clock)
-    rows, spent = [], 0.0
-    for step in range(20_000):
-        clock.now += 0.1
-        if budget.due(step):
-            rows.append(step)
-            clock.now += cost
-            spent += cost
-            budget.spent(cost)
-    assert rows[:8] == [0, 1, 2, 4, 8, 16, 32, 64]
-    certain = 8 * cost
-    assert spent <= max(share * clock.now, certain)
-    assert spent > 0.9 * share * clock.now or len(rows) > 19_000
+@pytest.mark.parametrize("pause", [1e-5, 0.1])
+def test_budget__keeps_recording_under_its_share_and_uses_it(share: float, cost: float, pause: float) -> None:
+    training = Simulated(share=share)
+    training.run(training.schedule, [(pause, cost)] * 20_000)
+    assert training.rows[:7] == [1, 2, 4, 8, 16, 32, 64]
+    allowed = share * training.clock.now
+    assert training.spent <= max(allowed, training.certain)
+    assert training.spent > 0.9 * allowed or len(training.rows) > 19_000
 
 
-def test_budget__inside_a_combination_is_told_what_rows_cost() -> None:
-    schedule = wdyn.at(3) | wdyn.budget(0.5)
-    schedule.spent(2.0)
-    assert schedule.budgets[0]._total == 2.0
+SECONDS = st.floats(0, 100)
+
+
+@given(st.floats(0.001, 0.9), st.lists(st.tuples(SECONDS, SECONDS), max_size=400), st.sampled_from([1, 20, 1000]))
+def test_budget__is_never_exceeded_by_more_than_the_start_and_one_row(
+    share: float, steps: list[tuple[float, float]], repeats: int
+) -> None:
+    training = Simulated(share=share)
+    training.run(training.schedule, (steps * repeats)[:2000])
+    assert training.spent <= share * training.clock.now + training.certain + training.dearest + 1e-6
+
+
+def test_budget__a_dear_first_row_is_paid_back() -> None:
+    training = Simulated(share=0.01)
+    training.run(training.schedule, [(0.01, 5.0)] + [(0.01, 0.001)] * 100_000)
+    assert training.rows[:7] == [1, 2, 4, 8, 16, 32, 64]
+    later = [step for step in training.rows if step > 64]
+    assert later[0] >= 5.0 / 0.01 / 0.01 * 0.98
+    assert training.spent <= 0.0101 * training.clock.now
+
+
+def test_budget__beside_another_schedule_is_told_of_its_rows_too() -> None:
+    training = Simulated(share=0.1)
+    alone = Simulated(share=0.1)
+    alone.run(alone.schedule, [(1.0, 0.5)] * 2000)
+    training.run(wdyn.every(100) | training.schedule, [(1.0, 0.5)] * 2000)
+    assert set(range(100, 2001, 100)) <= set(training.rows)
+    assert abs(len(training.rows) - len(alone.rows)) <= 1
+    dear = Simulated(share=0.001)
+    dear.run(wdyn.every(2) | dear.schedule, [(1.0, 0.5)] * 2000)
+    assert [step for step in dear.rows if step > 64 and step % 2] == []
+
+
+class Heard:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def spent(self, seconds: float) -> None:
+        self.told.append(seconds)
+
+    def heard(self, name: str, value: float) -> None:
+        self.told.append((name, value))
+
+
+def test_or__asks_both_and_tells_each_listener_once() -> None:
+    one, asked = Heard(), []
+    listening = Schedule(lambda step: bool(asked.append(step)), "listening", (one,))
+    both = wdyn.every(1) | listening | (listening | wdyn.at(3))
+    assert due(both, 2) == [0, 1, 2]
+    assert asked == [0, 0, 1, 1, 2, 2]
+    both.spent(2.0)
+    assert one.told == [2.0]
+    assert listeners(both, None, listening) == (one,)
 
 
 def test_as_schedule__reads_numbers_functions_and_none() -> None:

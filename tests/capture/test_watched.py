@@ -1,8 +1,32 @@
-"""What the defaults choose, when the user said little."""
+"""Are the arguments of `watch` read, and what do the defaults choose when the user said little?"""
 
 import pytest
 
-from wdyn.capture.watched import snapshot_schedule
+from wdyn.capture.watched import check_compression, quantities, snapshot_schedule
+from wdyn.errors import InvalidArgument
+from wdyn.schema import Extra, Quantity
+
+
+def test_quantities__reads_one_several_and_all() -> None:
+    assert quantities("weights") == (Quantity.WEIGHTS,)
+    assert quantities(["moments", "updates", "moments"]) == (Extra.MOMENTS, Quantity.UPDATES)
+    assert set(quantities("all")) == set(quantities(["all"])) == {*Quantity, *Extra}
+    assert quantities(()) == ()
+
+
+def test_quantities__refuses_an_unknown_name_and_lists_those_that_are() -> None:
+    everything = "weights, updates, gradients, displacement, moments, update_cosine, predicted_update, or 'all'"
+    with pytest.raises(InvalidArgument, match=f"what='moment': did you mean 'moments'.*some of {everything}"):
+        quantities(["weights", "moment"])
+    with pytest.raises(InvalidArgument, match=f"what=3: Needed are some of {everything}"):
+        quantities([3])
+
+
+def test_check_compression__knows_two_ways() -> None:
+    assert check_compression(None) is None
+    assert check_compression("fast") == "fast"
+    with pytest.raises(InvalidArgument, match=r"compression='zstd': needed is None, .* raw, or 'fast'.*bitshuffle"):
+        check_compression("zstd")
 
 
 def steps(size: int, limit: int, last: int = 1_000_000) -> list[int]:

@@ -6,7 +6,7 @@ import pytest
 
 import wdyn
 from wdyn import join_runs, parameters, select, statistics
-from wdyn.errors import InvalidArgument
+from wdyn.errors import DamagedRun, InvalidArgument
 from wdyn.reading.joining import split_runs
 from wdyn.schema import Role
 from wdyn.testing import make_run
@@ -134,7 +134,7 @@ def test_join__is_lazy(tmp_path):
     joined = join_runs(a=run, b=run)
     value = select(joined, role="q")
     assert dask.is_dask_collection(value.data)
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(DamagedRun, match=r"weights/.*/value cannot be read back at step \d+: .*checksum"):
         value.load()
 
 

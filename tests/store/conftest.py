@@ -32,4 +32,4 @@ def _unflushed(request, monkeypatch):
     """Spare the disk: nothing here needs to survive a power cut, and flushing is most of the time."""
     if "flushed" not in request.fixturenames:
         monkeypatch.setattr(files, "_sync_file_system", lambda root: True)
-        monkeypatch.setattr(files, "_sync", lambda path: None)
+        monkeypatch.setattr(files, "sync", lambda path: None)

@@ -2,6 +2,7 @@
 
 import errno
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -53,15 +54,15 @@ def full_disk(monkeypatch):
 
     def fill(at=0):
         left = [at]
-        replace = files.replace
+        write = files.write
 
-        def fails(path, *pieces, **options):
+        def fails(path, pieces, **options):
             left[0] -= 1
             if left[0] < 0:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return replace(path, *pieces, **options)
+            return write(path, pieces, **options)
 
-        monkeypatch.setattr(files, "replace", fails)
+        monkeypatch.setattr(files, "write", fails)
 
     return fill
 
@@ -105,8 +106,8 @@ def test_rows__are_committed_with_no_flush(oracle, writer, monkeypatch, rows, se
 def test_snapshot__that_finds_no_room_is_dropped_and_counted_and_its_rows_are_kept(oracle, place, writer, monkeypatch):
     gate = Gate(writer, monkeypatch)
     released = []
-    one = oracle.batch(0).nbytes
-    background = BackgroundWriter(writer, limit_bytes=int(1.5 * one))
+    limit = oracle.batch(0).nbytes + oracle.batch(1, snapshot=False).nbytes
+    background = BackgroundWriter(writer, limit_bytes=limit)
     background.submit(oracle.batch(0, declare=oracle.declaration()))
     assert gate.entered.wait(PATIENCE)
     dropped = oracle.batch(1)
@@ -129,7 +130,7 @@ def test_rows__that_find_no_room_are_lost_and_counted_but_never_their_declaratio
     assert gate.entered.wait(PATIENCE)
     assert not background.submit(oracle.batch(1))
     assert not background.submit(oracle.batch(2, declare=oracle.declaration(4, known=3), count=4))
-    assert background.lost == {"rows": 6, "snapshots": 2}
+    assert background.lost == {"rows": 2 * oracle.ROWS, "snapshots": 2}
     gate.open.set()
     in_time(background.flush)
     assert background.submit(oracle.batch(3, count=4), wait=True)
@@ -186,7 +187,7 @@ def test_memory__is_released_once_it_is_written(oracle, writer):
     assert released == [0]
 
 
-@pytest.mark.parametrize("at", [0, 1, 7, 20])
+@pytest.mark.parametrize("at", [0, 1, 7, 40])
 def test_full_disk__is_told_and_leaves_what_was_committed(oracle, place, writer, full_disk, at):
     background = BackgroundWriter(writer, limit_bytes=1 << 20)
     background.submit(oracle.batch(0, declare=oracle.declaration()))
@@ -205,7 +206,7 @@ def test_full_disk__is_told_and_leaves_what_was_committed(oracle, place, writer,
     assert isinstance(background.failure, OSError)
     assert len(released) == 3
     if committed == 0:  # the disk may also fill after the commit, in the groups' own metadata
-        assert background.lost == {"rows": 12, "snapshots": 4}
+        assert background.lost == {"rows": 4 * oracle.ROWS, "snapshots": 4}
     message = failure_message(background)
     assert "No space left on device" in message
     assert f"up to step {committed} are safe" in message
@@ -221,7 +222,7 @@ def test_full_disk__may_come_as_late_as_close(oracle, place, writer, full_disk):
     full_disk(2)
     in_time(background.close)
     assert isinstance(background.failure, OSError)
-    assert background.lost == {"rows": 3, "snapshots": 1}
+    assert background.lost == {"rows": oracle.ROWS, "snapshots": 1}
     assert oracle.steps_of(place)["/states"] == [0]
 
 
@@ -233,7 +234,7 @@ def test_anything_after_close__is_lost_and_hangs_nothing(oracle, writer):
     assert in_time(background.flush) == 0
     in_time(background.close)
     assert background.failure is None
-    assert background.lost == {"rows": 3, "snapshots": 1}
+    assert background.lost == {"rows": oracle.ROWS, "snapshots": 1}
 
 
 def test_losses__are_summed_over_attempts(oracle, place):
@@ -245,3 +246,74 @@ def test_losses__are_summed_over_attempts(oracle, place):
         background.submit(oracle.batch(max(0, resumed_from), declare=declare))
         in_time(background.close)
     assert wdyn.open_run(place).attrs["wdyn"]["lost"] == {"rows": 0, "snapshots": 4}
+
+
+@pytest.fixture
+def nice(monkeypatch):
+    """Tell which threads stepped back, by name of their number."""
+    back = []
+    monkeypatch.setattr(module, "step_back", lambda: back.append(threading.get_ident()))
+    return back
+
+
+def test_thread__leaves_the_processors_to_others_until_the_queue_is_half_full(oracle, place, writer, monkeypatch, nice):
+    gate = Gate(writer, monkeypatch)
+    written_by = []
+    append = writer.append
+    monkeypatch.setattr(writer, "append", lambda batch: (written_by.append(threading.get_ident()), append(batch)))
+    one = oracle.batch(0).nbytes
+    background = BackgroundWriter(writer, limit_bytes=5 * one)
+    patient = background._thread
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    assert gate.entered.wait(PATIENCE)
+    background.submit(oracle.batch(1))
+    assert background._thread is patient
+    background.submit(oracle.batch(2))
+    assert background._thread is not patient
+    gate.open.set()
+    in_time(background.close)
+    assert nice[0] == patient.ident
+    assert written_by == [patient.ident] + [background._thread.ident] * 2
+    assert oracle.steps_of(place)["/states"] == [0, 1, 2]
+
+
+def test_thread__steps_back_again_once_the_queue_is_empty(oracle, writer, nice):
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    for step in range(3):
+        background.submit(oracle.batch(step, declare=oracle.declaration() if step == 0 else None))
+        in_time(background.flush)  # somebody waits: a thread that does not step back takes over
+        limit = time.monotonic() + PATIENCE
+        while len(nice) < 2 + step and time.monotonic() < limit:
+            time.sleep(0.001)
+        assert background._patient
+        assert nice[-1] == background._thread.ident
+    assert len(nice) == 4
+    in_time(background.close)
+
+
+def test_thread__goes_on_where_no_other_can_be_started(oracle, place, writer, monkeypatch):
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    patient = background._thread
+
+    def fails(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.threading.Thread, "start", fails)
+        background.submit(oracle.batch(0, declare=oracle.declaration()))
+        assert background.flush() == 0
+    assert background._thread is patient
+    in_time(background.close)
+    assert oracle.steps_of(place)["/states"] == [0]
+
+
+def test_bytes_written__are_those_of_the_files(oracle, place, writer):
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    background.submit(oracle.batch(0, declare=oracle.declaration()))
+    in_time(background.flush)
+    names = [path for path in place.rglob("*") if path.is_file() and ".wdyn" not in path.parts]
+    assert background.bytes_written == sum(path.stat().st_size for path in names)
+    background.submit(oracle.batch(1))
+    in_time(background.close)
+    # Each chunk that is not full, and what describes it, was written more than once.
+    assert background.bytes_written > sum(path.stat().st_size for path in names)

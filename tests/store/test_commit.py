@@ -17,7 +17,7 @@ import xarray as xr
 
 import wdyn
 from wdyn.errors import CannotRecord
-from wdyn.rows import Batch
+from wdyn.rows import Batch, Row
 from wdyn.store import files
 from wdyn.store import writer as writer_module
 from wdyn.store.writer import Writer
@@ -65,7 +65,7 @@ def is_whole(oracle, path, told):
     rows = steps["/statistics/weights"]
     assert rows == list(range(len(rows)))
     assert rows[-1] >= told[-1]
-    assert steps["/states"] == steps["/scalars"] == rows
+    assert all(steps[path] == rows for path in oracle.EACH_ROW)
     assert steps[f"/weights/{oracle.LAYERED}"] == [step for step in rows if step != 2]
     return True
 
@@ -86,7 +86,7 @@ def fail_everywhere(oracle, tmp_path, monkeypatch, target, name, *, stride=1, on
         number += stride
 
 
-FAULTS = {"replace": 100, "write": 100, "mkdir": 20}
+FAULTS = {"replace": 80, "writev": 120, "open": 200, "mkdir": 40}
 
 
 @pytest.mark.parametrize("once", [False, True])
@@ -104,16 +104,30 @@ def test_commit__leaves_whole_rows_wherever_an_operation_fails(oracle, tmp_path,
 
 
 def test_commit__leaves_whole_rows_when_the_flush_fails(oracle, tmp_path, monkeypatch):
-    assert fail_everywhere(oracle, tmp_path, monkeypatch, files, "make_durable") == 4
+    assert fail_everywhere(oracle, tmp_path, monkeypatch, files, "make_durable") == 8
+
+
+def test_commit__keeps_a_full_chunk_that_did_not_get_into_its_place(oracle, place, monkeypatch):
+    """The chunk is full and forgotten; only its successor on the disk has all of its rows."""
+    writer = oracle.writer(place)
+    for step in range(300):
+        writer.append(Batch(step, (Row("scalars", step, oracle.scalars(step)),)))
+        if step == 250:
+            writer.commit()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", FailAt(os.replace, 1))
+        with pytest.raises(OSError, match="No space left"):
+            writer.commit()
+    writer.close()
+    assert oracle.steps_of(place)["/scalars"] == list(range(300))
 
 
 def test_publishing_before_writing__is_caught_by_the_faults(oracle, tmp_path, monkeypatch):
     def hasty(self):
-        rows = {path: group.rows for path, group in self._tree._groups.items()}
-        assert rows
-        files.replace(self.path / "zarr.json", writer_module.metadata.encode(self._root()), durable=True)
+        files.replace(f"{self.path}/zarr.json", writer_module.metadata.encode(self._root()))
         self.committed = self._last_step
-        files.make_durable(self.path, self._tree.flush())
+        self._tree.flush()
+        self._disk.publish(f"{self.path}/later.json", b"{}")
         self._tree.settle()
         return self.committed
 
@@ -146,21 +160,49 @@ def test_half_a_batch__is_left_out_when_the_block_ends_with_its_error(oracle, pl
     assert not (place / "zarr.json").exists()
 
 
+class Order:
+    """Notes what happens to the files of a run, in its order."""
+
+    def __init__(self, monkeypatch):
+        self.told = []
+        write, durable, replace = files.write, files.make_durable, os.replace
+        monkeypatch.setattr(files, "write", lambda path, *a, **k: (self.note("write", path), write(path, *a, **k))[1])
+        monkeypatch.setattr(os, "replace", lambda one, path: (self.note("rename", path), replace(one, path))[1])
+        monkeypatch.setattr(
+            files,
+            "make_durable",
+            lambda root, paths: (self.note("durable", paths := list(paths)), durable(root, paths)),
+        )
+        monkeypatch.setattr(files, "sync", lambda path: self.note("sync", path))
+
+    def note(self, what, path):
+        self.told.append((what, [str(one) for one in path] if what == "durable" else str(path)))
+
+
 def test_commit__makes_every_chunk_durable_before_it_publishes(oracle, place, monkeypatch):
-    """Record the order of operations: no chunk may be written between the flush and the rename of the root."""
-    order = []
-    replace, durable = files.replace, files.make_durable
-    monkeypatch.setattr(files, "replace", lambda path, *a, **k: (order.append(path), replace(path, *a, **k))[1])
-    monkeypatch.setattr(files, "make_durable", lambda root, paths: (order.append("durable"), durable(root, paths))[1])
-    with oracle.writer(place) as writer:
-        writer.append(oracle.batch(0, declare=oracle.declaration()))
+    """A chunk that is replaced is durable before its rename, and that before the rename of the root."""
+    order = Order(monkeypatch)
+    writer = oracle.writer(place)
+    for step in range(2):
+        order.told.clear()
+        writer.append(oracle.batch(step, declare=oracle.declaration() if step == 0 else None))
         writer.commit()
-        first = list(order)
-    root = first.index(place / "zarr.json")
-    assert first[root - 1] == "durable"
-    assert all(path.name != "c" and not path.name.startswith("c.") for path in first[root:] if path != "durable")
-    step = place / "statistics/weights/step/c.0"
-    assert first.index(place / "statistics/weights/mean/c.0.0") < first.index(step) < root
+        root = order.told.index(("rename", f"{place}/zarr.json"))
+        written = [path for what, path in order.told[:root] if what == "write"]
+        renamed = [path for what, path in order.told[:root] if what == "rename"]
+        (first, second) = (at for at, (what, _) in enumerate(order.told[:root]) if what == "durable")
+        assert sorted([*order.told[first][1], f"{place}/zarr.json.partial"]) == sorted(written)
+        assert all(what != "rename" for what, _ in order.told[:first])
+        assert all(what == "rename" for what, _ in order.told[first + 1 : first + 1 + len(renamed)])
+        assert sorted(order.told[second][1]) == sorted([*renamed, f"{place}/zarr.json.partial"])
+        assert second == root - 1
+        assert order.told[root + 1] == ("sync", str(place))
+        assert all(path.endswith("zarr.json.partial") for what, path in order.told[root:] if what == "write")
+        tail = [f"{place}/statistics/weights/{name}/c.0{at}" for name, at in (("mean", ".0"), ("step", ""))]
+        if step:
+            assert renamed.index(tail[0]) < renamed.index(tail[1])
+    assert renamed
+    writer.close()
 
 
 class Killed:
@@ -197,7 +239,7 @@ def kill_writers(oracle, path, *, kills, seed):
         told = Killed([sys.executable, str(ORACLE), str(path)]).kill_after(chance.uniform(0, 0.3))
         steps = oracle.steps_of(path)
         assert steps["/states"][-1] >= told
-        for group in ("/statistics/weights", "/scalars", f"/weights/{oracle.LAYERED}", f"/weights/{oracle.BITS}"):
+        for group in (*oracle.EACH_ROW, f"/weights/{oracle.LAYERED}", f"/weights/{oracle.BITS}"):
             assert steps[group] == steps["/states"]
         run = wdyn.open_run(path)
         effective = run["states"]["step"].values

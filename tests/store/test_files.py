@@ -1,33 +1,48 @@
 """Does a file change in one piece?"""
 
+import ctypes
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import wdyn
 from wdyn.store import files
 from wdyn.store.background import BackgroundWriter
 
-
-def test_replace__writes_all_pieces(tmp_path):
-    size = files.replace(tmp_path / "file", b"one", memoryview(b"two"), b"", durable=True)
-    assert size == 6
-    assert (tmp_path / "file").read_bytes() == b"onetwo"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+PIECES = [b"one", memoryview(b"two"), b"", b"three"]
 
 
-def test_replace__goes_on_after_a_short_write(tmp_path, monkeypatch):
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-    files.replace(tmp_path / "file", b"0123456789")
-    assert (tmp_path / "file").read_bytes() == b"0123456789"
+def test_replace__writes_all_pieces_and_makes_the_folders(tmp_path):
+    size = files.replace(f"{tmp_path}/a/b/file", *PIECES)
+    assert size == 11
+    assert (tmp_path / "a/b/file").read_bytes() == b"onetwothree"
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("name", ["write", "replace"])
+@given(st.lists(st.binary(max_size=9), max_size=9), st.integers(1, 7), st.integers(1, 4), st.integers(1, 12))
+def test_write__goes_on_after_a_short_write(tmp_path_factory, pieces, most, batch_pieces, batch_bytes):
+    path = tmp_path_factory.mktemp("short") / "file"
+    writev = os.writev
+
+    def short(descriptor, batch):
+        return writev(descriptor, [b"".join(batch)[:most]])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "writev", short)
+        patch.setattr(files, "_BATCH_PIECES", batch_pieces)
+        patch.setattr(files, "_BATCH_BYTES", batch_bytes)
+        assert files.write(str(path), iter(pieces)) == sum(map(len, pieces))
+    assert path.read_bytes() == b"".join(pieces)
+
+
+@pytest.mark.parametrize("name", ["writev", "replace"])
 def test_replace__keeps_the_old_file_and_leaves_nothing_when_it_fails(tmp_path, monkeypatch, name):
-    files.replace(tmp_path / "file", b"old")
+    files.replace(f"{tmp_path}/file", b"old")
 
     def fails(*arguments, **options):
         raise OSError(28, "No space left on device")
@@ -35,16 +50,49 @@ def test_replace__keeps_the_old_file_and_leaves_nothing_when_it_fails(tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(os, name, fails)
         with pytest.raises(OSError, match="No space left"):
-            files.replace(tmp_path / "file", b"new")
+            files.replace(f"{tmp_path}/file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_write__refuses_a_file_that_is_not_new(tmp_path):
+    files.write(f"{tmp_path}/file", [b"old"], new=True)
+    with pytest.raises(FileExistsError, match="file"):
+        files.write(f"{tmp_path}/file", [b"new"], new=True)
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_write__reserves_what_a_large_file_will_take(tmp_path, monkeypatch):
+    reserved = []
+    monkeypatch.setattr(files, "_reserve", lambda descriptor, size: reserved.append(size))
+    files.write(f"{tmp_path}/small", [b"12"], expected_bytes=2)
+    files.write(f"{tmp_path}/large", [bytes(2**20)], expected_bytes=2**20)
+    assert reserved == [2**20]
+
+
+@pytest.mark.parametrize("broken", ["refused", "missing"])
+def test_write__does_without_a_reserve_where_the_file_system_knows_none(tmp_path, monkeypatch, broken):
+    asked = []
+
+    class Libc:
+        def __getattr__(self, name):
+            asked.append(name)
+            if broken == "missing":
+                raise AttributeError(name)
+            return lambda *arguments: (ctypes.set_errno(errno.EOPNOTSUPP), -1)[1]
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: Libc())
+    data = os.urandom(2**20)
+    assert files.write(f"{tmp_path}/file", [data], expected_bytes=len(data)) == len(data)
+    assert asked == ["fallocate"]
+    assert (tmp_path / "file").read_bytes() == data
 
 
 @pytest.mark.usefixtures("flushed")
 @pytest.mark.parametrize("by_file_system", [True, False])
 def test_make_durable__flushes_files_and_every_folder_up_to_the_root(tmp_path, monkeypatch, by_file_system):
     flushed = []
-    monkeypatch.setattr(files, "_sync", flushed.append)
+    monkeypatch.setattr(files, "sync", flushed.append)
     if not by_file_system:
         monkeypatch.setattr(sys, "platform", "other")
     elif sys.platform != "linux":

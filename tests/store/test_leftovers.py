@@ -80,3 +80,18 @@ def test_new_run__begins_where_a_writer_was_killed_before_its_first_row(oracle, 
         writer.append(oracle.batch(0, declare=oracle.declaration()))
     assert oracle.steps_of(place)["/scalars"] == [0]
     assert not (place / "scalars/ghost/c.0").exists()
+
+
+def test_row_behind_the_last_committed_one__shows_nothing_of_a_killed_writer(oracle, place):
+    """The unfinished chunk was replaced, and the writer killed before it published what is new in it."""
+    with oracle.writer(place) as writer:
+        writer.append(Batch(0, (Row("scalars", 0, {"loss": np.array(1.0), "ghost": np.array(1.0)}),)))
+    root = (place / "zarr.json").read_bytes()
+    with oracle.writer(place, resume=True, attempt={"resumed_from_step": 1}) as killed:
+        killed.append(Batch(1, (Row("scalars", 1, {"loss": np.array(13.0), "ghost": np.array(13.0)}),)))
+    (place / "zarr.json").write_bytes(root)
+    with oracle.writer(place, resume=True, attempt={"resumed_from_step": 1}) as writer:
+        writer.append(Batch(1, (Row("scalars", 1, {"loss": np.array(2.0)}),)))
+    scalars = xr.open_zarr(place, group="scalars")
+    np.testing.assert_array_equal(scalars["loss"], [1.0, 2.0])
+    np.testing.assert_array_equal(scalars["ghost"], [1.0, np.nan])

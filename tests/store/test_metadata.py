@@ -33,12 +33,16 @@ def test_reaches__nothing_of_an_empty_array():
     assert not metadata.reaches(node, (0, 0))
 
 
-@given(st.permutations(["a", "a/x", "a/x/m", "a/y", "b", "b/x", "b/x/m", "b/x/n", "b/z", "c"]))
+DEEP = ["a", "a/x", "a/x/m", "a/y", "b", "b/x", "b/x/m", "b/x/n", "b/z", "c", "b/s", "b/s/x", "b/s/x/m", "b/s/y",
+        "b/s/y/m", "b/s/y/n", "b/h", "b/h/x", "b/h/x/m", "bs"]  # fmt: skip
+ARRAYS = {"a/x/m", "b/x/m", "b/x/n", "c", "b/z", "b/s/x/m", "b/s/y/m", "b/s/y/n", "b/h/x/m", "bs"}
+
+
+@given(st.permutations(DEEP))
 def test_consolidated__is_found_whole_by_zarr_in_whatever_order_it_came(tmp_path_factory, order):
-    arrays = {"a/x/m", "b/x/m", "b/x/n", "c"}
     nodes = {
         path: metadata.array(shape=(1,), chunk=(1,), dims=("d",), dtype="int8", fill=0)
-        if path in arrays
+        if path in ARRAYS
         else metadata.group()
         for path in order
     }
@@ -46,6 +50,12 @@ def test_consolidated__is_found_whole_by_zarr_in_whatever_order_it_came(tmp_path
     (place / "zarr.json").write_bytes(metadata.encode(metadata.consolidated(metadata.group(), nodes)))
     found = zarr.open_consolidated(str(place)).members(max_depth=None)
     assert {path for path, _ in found} == set(order)
+
+
+def test_below__is_what_stands_in_a_group():
+    assert metadata.below("b", {path: {"path": path} for path in DEEP}).keys() == {
+        path.removeprefix("b/") for path in DEEP if path.startswith("b/")
+    }
 
 
 def test_encode__refuses_what_json_does_not_know():

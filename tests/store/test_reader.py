@@ -1,5 +1,7 @@
 """Is a run opened lazily, as labelled arrays, and its damage told?"""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,7 @@ def test_open_run__reads_no_weights_and_no_statistics(oracle, run):
     opened = wdyn.open_run(str(run))
     assert opened.attrs["path"] == str(run)
     assert opened["statistics/weights"].sizes == {"step": 3, "parameter": 3}
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(DamagedRun, match=r"statistics/weights/mean cannot be read back at steps 0 to 2: .*checksum"):
         opened["statistics/weights/mean"].load()
 
 
@@ -64,11 +66,22 @@ def test_every_file__is_guarded_by_a_checksum(oracle, run):
         file.write_bytes(whole)
 
 
-@pytest.mark.parametrize("file", ["states/step/c.0", "scalars/attempt/c.0", "parameters/parameter/c.0"])
-def test_open_run__tells_of_a_damaged_coordinate(run, file):
+@pytest.mark.parametrize("file", ["states/step/c.0", "parameters/parameter/c.0", "parameters/role/c.0"])
+def test_open_run__tells_of_a_damaged_label(run, file):
     flip(run / file)
-    with pytest.raises(DamagedRun, match=r"run\.zarr cannot be opened: .*checksum"):
+    with pytest.raises(DamagedRun, match=rf"run\.zarr cannot be opened: .*checksum does not fit.*{file}"):
         wdyn.open_run(run)
+
+
+def test_every_chunk__is_told_by_name_when_it_is_damaged(run):
+    chunks = [file for file in run.rglob("c.*") if file.is_file()]
+    assert len(chunks) > 20
+    for file in chunks:
+        whole = file.read_bytes()
+        flip(file, at=len(whole) // 2)
+        with pytest.raises(DamagedRun, match=re.escape(str(file))):
+            wdyn.open_run(run).load()
+        file.write_bytes(whole)
 
 
 def test_lost_rows__show_as_nan(oracle, run):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import zarr
 
 import wdyn
 from wdyn import schema
@@ -36,7 +37,7 @@ def random_bits(shape, dtype, seed):
     return np.frombuffer(random.bytes(int(np.prod(shape)) * stored.itemsize), stored).reshape(shape)
 
 
-def record(oracle, place, wanted, *, layers=(), steps=(0, 3)):
+def record(oracle, place, wanted, *, layers=(), steps=(0, 3), compression=None):
     """Write weights of these shapes and dtypes; give their stored bits by slug and step."""
     addresses = [
         Address(
@@ -59,7 +60,7 @@ def record(oracle, place, wanted, *, layers=(), steps=(0, 3)):
     table[schema.WEIGHTS] = np.array([held[one.name] for one in addresses])
     kept = {step: {} for step in steps}
     own = np.arange(len(addresses), dtype=np.int64)
-    with oracle.writer(place) as writer:
+    with oracle.writer(place, compression=compression) as writer:
         writer.append(Batch(0, declaration=Declaration(table, tuple(arrays))))
         for step in steps:
             kept[step] = {one.slug: random_bits(one.full_shape, one.dtype, step + at) for at, one in enumerate(arrays)}
@@ -121,6 +122,67 @@ def test_large_weights__of_one_layer_are_read_alone(oracle, place):
         values[0, 0].load()
 
 
+@pytest.mark.parametrize("layers", [(), (0, 1, 5)])
+def test_compressed_weights__come_back_bit_for_bit(oracle, place, layers):
+    wanted = [(dtype, shape) for dtype in STORED_TYPES for shape in SHAPES]
+    wanted += [(dtype, shape) for dtype, shapes in SHARDED.items() for shape in shapes[:1]]
+    check(place, *record(oracle, place, wanted, layers=layers, steps=(2,), compression="fast"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float8_e4m3fn"])
+@pytest.mark.parametrize("shape", [(3, 50), (1049, 1031), (2100, 2100)])
+def test_compressed_weights__are_smaller_where_they_are_weights(oracle, place, dtype, shape):
+    """Weights that were drawn from a normal distribution have much the same exponents, unlike random bits."""
+    drawn = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.02).to(getattr(torch, dtype))
+    address = oracle.address("w", "w", -1, shape, dtype)
+    (array,) = plan_arrays([address])
+    sizes = {}
+    for compression in (None, "fast"):
+        path = place.with_name(f"{compression}.zarr")
+        with oracle.writer(path, compression=compression) as writer:
+            table = {"parameter": np.array(["w"]), "weights": np.array([array.slug])}
+            bits = np.ascontiguousarray(drawn.view(torch.uint8).numpy()).view(STORED_TYPES[dtype].dtype)
+            writer.append(Batch(0, (), Snapshot(0, {array.slug: bits}), Declaration(table, (array,))))
+        (file,) = (path / f"weights/{array.slug}/value").glob("c.*")
+        sizes[compression] = file.stat().st_size
+        value = xr.open_zarr(path, group=f"weights/{array.slug}", chunks=None)["value"]
+        np.testing.assert_array_equal(as_bytes(value.values[0]), as_bytes(bits))
+    assert weights.encoded_bytes(array) == sizes[None]
+    if len(bits.ravel()) > 1000:
+        assert sizes["fast"] < 0.96 * sizes[None]
+
+
+def test_compressed_weights__that_are_damaged_are_found(oracle, place):
+    (array,), _ = record(oracle, place, [("float32", (20, 30))], steps=(0,), compression="fast")
+    (file,) = (place / f"weights/{array.slug}/value").glob("c.*")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="checksum"):
+        xr.open_zarr(place, group=f"weights/{array.slug}", chunks=None)["value"].load()
+
+
+@pytest.mark.parametrize(("first", "then"), [(None, "fast"), ("fast", None)])
+def test_compression__of_an_array_stays_as_it_began(oracle, place, first, then):
+    with oracle.writer(place, compression=first) as writer:
+        for step in range(2):
+            writer.append(oracle.batch(step, declare=oracle.declaration() if step == 0 else None))
+    with oracle.writer(place, resume=True, compression=then, attempt={"resumed_from_step": 2}) as writer:
+        writer.append(oracle.batch(2))
+        writer.append(oracle.batch(3, declare=oracle.declaration(4, known=3), count=4))
+    assert oracle.steps_of(place)["/states"] == [0, 1, 2, 3]
+    group = zarr.open_group(str(place), mode="r")["weights"]
+    packed = {slug: any("blosc" in str(codec) for codec in group[slug]["value"].metadata.to_dict()["codecs"])
+              for slug in (oracle.LAYERED, oracle.BITS, oracle.LATE)}  # fmt: skip
+    assert packed == {oracle.LAYERED: first == "fast", oracle.BITS: first == "fast", oracle.LATE: then == "fast"}
+
+
+def test_compression__is_one_that_is_known(oracle, place):
+    with pytest.raises(wdyn.WdynError, match="compression='zip': needed is 'fast', or None"):
+        oracle.writer(place, compression="zip")
+    assert not place.exists()
+
+
 PLAIN = """
 import json, sys
 import numpy as np
@@ -172,6 +234,6 @@ def test_state_dict__tells_of_damage(oracle, place):
     file = place / f"weights/{array.slug}/value" / "c.0.0.0"
     file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
     run = wdyn.open_run(place)
-    with pytest.raises(wdyn.WdynError, match=rf"weights/{array.slug} cannot be read back: .*checksum"):
+    with pytest.raises(wdyn.WdynError, match=rf"weights/{array.slug}.* cannot be read back.*checksum"):
         wdyn.state_dict(run, step=0)
     assert wdyn.state_dict(run, step=3)

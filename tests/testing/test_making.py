@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import wdyn
+from wdyn import bins
 from wdyn.errors import InvalidArgument
 from wdyn.testing import make_run
 
@@ -147,3 +148,20 @@ def test_seed__makes_another_run():
 def test_what_cannot_be_planted__is_refused(options, match):
     with pytest.raises(InvalidArgument, match=match):
         make_run(**options)
+
+
+def test_histograms__count_the_planted_weights_and_their_parts():
+    run = make_run(steps=STEPS, nan_at={"blocks.1.attn.qkv.weight": 10})
+    name = "blocks.1.attn.qkv.weight"
+    for step in STEPS:
+        fused = weights(run, name).sel(step=step).values
+        slices = {"q": fused[:16], "k": fused[16:32], "v": fused[32:]}
+        expected = np.bincount(bins.bin_of(fused).ravel(), minlength=bins.COUNT)
+        np.testing.assert_array_equal(run["histograms/weights"]["count"].sel(step=step, parameter=name), expected)
+        for part, values in slices.items():
+            column = {"step": step, "part": f"{name}[{part}]"}
+            counted = np.bincount(bins.bin_of(values).ravel(), minlength=bins.COUNT)
+            np.testing.assert_array_equal(run["parts/histograms/weights"]["count"].sel(column), counted)
+            std = run["parts/statistics/weights"]["std"].sel(column)
+            np.testing.assert_allclose(std, np.nanstd(values), rtol=1e-9)
+            assert run["parts"]["role"].sel(part=column["part"]) == part

@@ -19,6 +19,8 @@ _BUILT_IN = {
     "tied_weights": "wdyn.analysis.tying",
     "depth_growth": "wdyn.analysis.depth",
     "movement": "wdyn.analysis.movement",
+    "learning_rate": "wdyn.analysis.learning_rate",
+    "optimizer_state": "wdyn.analysis.optimizer_state",
 }
 
 

@@ -1,113 +1,106 @@
-"""How are tensors in host memory summed up at the speed of memory? In blocks that fit a cache, on every core.
+"""How are tensors in host memory measured at the speed of memory? Piece by piece, on every core.
 
-The compiled kernel needs numba (``pip install wdyn[fast]``) and is several times faster than numpy, which gives the
-same numbers. torch is not used for the sums: its thread pool stalls where cores are shared with training.
+The compiled kernel needs numba (``pip install wdyn[fast]``) and is several times faster than whole-array operations,
+which give the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from wdyn.capture.sums import EMPTY, Sums, merge_all
+from wdyn import bins
+from wdyn.capture.layout import Aligned, pieces
+from wdyn.capture.plain import BATCH, TOGETHER, PlainKernel, narrow
+from wdyn.capture.sums import NAMES, Sums, join
+from wdyn.capture.threads import share
 
-Block = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Kernel = Callable[[Block, Block], Sums]
-"""Sums of ``values - before``, elementwise in float64; an empty `before` subtracts nothing. Values must be 1-D."""
+Counts = npt.NDArray[np.int64]
+Kernel = Callable[[Sequence[Aligned]], tuple[Sums, Counts]]
+"""Gives the sums and the counts by code of a batch of pieces."""
 
-_PIECE = 1 << 20
-_BLOCK = 1 << 16
-_WORTH_THREADS = 1 << 22
 WORTH_COMPILING = 1 << 24
-"""Elements from which on the compiled kernel is used."""
-_NOTHING = np.empty(0, dtype=np.float32)
+"""Elements from which on the compiled kernel is loaded; loading it takes longer than it saves for fewer."""
 
 
-def host_sums(tensor: Tensor, before: Tensor | None = None, *, add: Kernel | None = None) -> Sums:
-    """Sum up one host tensor, or its difference to another of its shape; complex numbers by their modulus.
+@dataclass(frozen=True)
+class Way:
+    """A way to measure: what makes a kernel for one thread, and what such a kernel is given at once."""
 
-    `add` is the kernel to use; default: the one that suits a tensor of this size.
+    make: Callable[[], Kernel]
+    piece: int
+    together: int
+
+
+PLAIN = Way(PlainKernel, piece=BATCH, together=TOGETHER)
+
+
+def host_sums(populations: Sequence[Aligned], *, way: Way | None = None) -> tuple[Sums, Counts]:
+    """Measure host tensors, or their differences to others of their shape; complex numbers by their modulus.
+
+    Parameters
+    ----------
+    populations
+        Of each a tensor, or a tensor and what is subtracted.
+    way
+        How to do it; default: what suits that many elements.
+
+    Returns
+    -------
+    sums, counts
+        (population, `sums.NAMES`) and (population, `bins.CODES`).
     """
-    pieces = _pieces(tensor.detach(), None if before is None else before.detach())
-    add = add or kernel(tensor.numel())
-    if tensor.numel() < _WORTH_THREADS:
-        return merge_all(add(values, minus) for values, minus in pieces)
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        return merge_all(threads.map(lambda piece: add(*piece), pieces))
+    elements = sum(population[0].numel() for population in populations)
+    way = way or best_way(elements)
+    cut = [list(pieces(population, size=way.piece)) for population in populations]
+    owner = np.repeat(np.arange(len(cut)), [len(some) for some in cut])
+    sums = np.empty((len(owner), len(NAMES)))
+    counts = np.zeros((len(cut), bins.CODES), dtype=np.int64)
+    lock = Lock()
+
+    def work(batches: Iterator[tuple[int, Sequence[Aligned]]]) -> None:
+        kernel = way.make()
+        for start, batch in batches:
+            these = slice(start, start + len(batch))
+            sums[these], found = kernel(batch)
+            with lock:
+                for population, row in zip(owner[these], found, strict=True):
+                    counts[population] += row
+
+    share(list(_batches([piece for some in cut for piece in some], way)), work, elements=elements)
+    return join(sums, sizes=np.array([len(some) for some in cut], dtype=np.int64)), counts
 
 
-def kernel(elements: int) -> Kernel:
-    """Choose the kernel for this many elements: loading the compiled one takes longer than numpy needs for few."""
-    return numpy_sums if elements < WORTH_COMPILING else _compiled_or_numpy()
+def best_way(elements: int) -> Way:
+    """Choose how to measure this many elements."""
+    loaded = "wdyn.capture.compiled" in sys.modules
+    return _compiled_or_plain() if loaded or elements >= WORTH_COMPILING else PLAIN
 
 
 @cache
-def _compiled_or_numpy() -> Kernel:
+def _compiled_or_plain() -> Way:
     try:
-        from wdyn.capture.compiled import compiled_sums
+        from wdyn.capture.compiled_kernel import compiled_kernel
     except ImportError:
-        return numpy_sums
-    return compiled_sums
+        return PLAIN
+    return Way(lambda: compiled_kernel, piece=1 << 20, together=1)
 
 
-def numpy_sums(values: Block, before: Block) -> Sums:
-    """Sum up with numpy, in float64 about the mean of each block."""
-    with np.errstate(invalid="ignore"):  # NaN and Inf are counted; numpy would warn of a signalling NaN or Inf - Inf
-        return merge_all(_block_sums(block) for block in _float64_blocks(values, before))
-
-
-def _float64_blocks(values: Block, before: Block) -> Iterator[npt.NDArray[np.float64]]:
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK].astype(np.float64)
-        if before.size:
-            block -= before[start : start + _BLOCK]
-        yield block
-
-
-def _block_sums(block: npt.NDArray[np.float64]) -> Sums:
-    finite = np.isfinite(block)
-    if not finite.all():
-        nans = np.isnan(block).sum()
-        infs = block.size - finite.sum() - nans
-        rest: Sums = _block_sums(block[finite]) + np.array([0] * 9 + [nans, infs])
-        return rest
-    if block.size == 0:
-        return EMPTY
-    low, high, zeros = block.min(), block.max(), block.size - np.count_nonzero(block)
-    l1, mean = np.abs(block).sum(), block.mean()
-    # Sums rather than dot products: BLAS would start threads of its own.
-    deviation = block - mean
-    square = deviation * deviation
-    m2 = square.sum()
-    deviation *= square
-    square *= square
-    return np.array([block.size, mean, m2, deviation.sum(), square.sum(), l1, low, high, zeros, 0, 0])
-
-
-def _pieces(tensor: Tensor, before: Tensor | None) -> Iterator[tuple[Block, Block]]:
-    others = [None] if before is None else before.reshape(-1).split(_PIECE)
-    for at, piece in enumerate(tensor.reshape(-1).split(_PIECE)):
-        other = others[at] if before is not None else None
-        if piece.is_complex():
-            yield _modulus(piece, other), _NOTHING
-        else:
-            yield _real(piece), _NOTHING if other is None else _real(other)
-
-
-def _modulus(piece: Tensor, before: Tensor | None) -> Block:
-    wide = piece.to(torch.complex128)
-    modulus: Block = (wide if before is None else wide - before.to(torch.complex128)).abs().numpy()
-    return modulus
-
-
-def _real(piece: Tensor) -> Block:
-    """Values as float32 where that holds them exactly, else as float64."""
-    exact = piece.is_floating_point() and piece.element_size() <= 4
-    array: Block = piece.to(torch.float32 if exact else torch.float64).numpy()
-    return array
+def _batches(cut: Iterable[Aligned], way: Way) -> Iterator[tuple[int, list[Aligned]]]:
+    """Group neighbours of one kind, each group with the number of its first piece."""
+    batch: list[Aligned] = []
+    start = size = 0
+    for number, piece in enumerate(cut):
+        size += piece[0].numel()
+        if batch and (size > way.piece or len(batch) == way.together or narrow(piece) != narrow(batch[0])):
+            yield start, batch
+            start, size, batch = number, piece[0].numel(), []
+        batch.append(piece)
+    if batch:
+        yield start, batch

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.optim import Optimizer
 
 from wdyn.errors import InvalidArgument
 
-HYPERPARAMETERS = ("lr", "weight_decay")
+HYPERPARAMETERS = ("lr", "weight_decay", "momentum", "beta1", "beta2")
+
+_NOTHING, _PLAIN = {type(None)}, {float}
+_PAIR = (tuple, list)
 
 
 def as_optimizers(value: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer, ...]:
@@ -55,22 +57,34 @@ def group_of_parameter(optimizers: Sequence[Optimizer]) -> dict[int, int]:
     return {id(parameter): number for number, group in enumerate(groups(optimizers)) for parameter in group["params"]}
 
 
-def hyperparameters(optimizers: Sequence[Optimizer], *, read_tensors: bool) -> dict[str, npt.NDArray[np.float64]]:
-    """Give lr and weight decay of each group, NaN where a group has none.
+def hyperparameters(optimizers: Sequence[Optimizer], *, read_tensors: bool) -> dict[str, Sequence[float]]:
+    """Give each of `HYPERPARAMETERS` that some group has, by group; NaN where a group has none.
 
-    A learning rate may be a tensor; reading it may wait for the device, so it is NaN unless `read_tensors`.
+    One may be a tensor; reading it may wait for the device, so it is NaN unless `read_tensors`.
     """
-    every = list(groups(optimizers))
-    return {
-        name: np.array([_number(group.get(name), read_tensors=read_tensors) for group in every])
-        for name in HYPERPARAMETERS
-    }
+    columns = zip(*map(_settings_of, groups(optimizers)), strict=True)
+    found: dict[str, Sequence[float]] = {}
+    for name, values in zip(HYPERPARAMETERS, columns, strict=False):
+        kinds = set(map(type, values))  # this runs at every step, so what is usual comes first
+        if kinds == _PLAIN:
+            found[name] = values
+        elif kinds != _NOTHING:
+            found[name] = [_number(value, read_tensors=read_tensors) for value in values]
+    return found
+
+
+def _settings_of(group: dict[str, Any]) -> tuple[Any, ...]:
+    """Give the values of `HYPERPARAMETERS`; torch keeps the betas as a pair."""
+    betas = group.get("betas")
+    beta1, beta2 = betas[:2] if isinstance(betas, _PAIR) and len(betas) > 1 else (None, None)
+    return group.get("lr"), group.get("weight_decay"), group.get("momentum"), beta1, beta2
 
 
 def _number(value: object, *, read_tensors: bool) -> float:
     if isinstance(value, torch.Tensor):
-        return float(value) if read_tensors or value.device.type == "cpu" else np.nan
-    return float(value) if isinstance(value, int | float) else np.nan
+        readable = value.numel() == 1 and (read_tensors or value.device.type == "cpu")
+        return float(value.item()) if readable else np.nan
+    return float(value) if isinstance(value, int | float | np.number) else np.nan
 
 
 def skipped_step(optimizer: Optimizer) -> bool:
@@ -81,8 +95,17 @@ def skipped_step(optimizer: Optimizer) -> bool:
 
 def gradient_scale(optimizer: Optimizer) -> float:
     """By how much gradients are still too large when a fused optimizer unscales them itself; else 1."""
-    scale = getattr(optimizer, "grad_scale", None)
-    return 1.0 if scale is None else float(scale)
+    scale = loss_scale([optimizer])
+    return 1.0 if scale is None else float(scale.item())
+
+
+def loss_scale(optimizers: Sequence[Optimizer]) -> torch.Tensor | None:
+    """Give the scale that a GradScaler hands to a fused optimizer for the length of a step, without reading it."""
+    for optimizer in optimizers:
+        scale: torch.Tensor | None = getattr(optimizer, "grad_scale", None)
+        if scale is not None:
+            return scale
+    return None
 
 
 def about(optimizers: Sequence[Optimizer]) -> list[dict[str, Any]]:

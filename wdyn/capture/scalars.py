@@ -8,18 +8,19 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.optim import Optimizer
 
 from wdyn import schema
-from wdyn.capture.optimizers import HYPERPARAMETERS, hyperparameters
+from wdyn.capture.optimizers import HYPERPARAMETERS, hyperparameters, loss_scale
+from wdyn.capture.schedule import Listener
 from wdyn.rows import Row, Values
 
 _LONG = 512
 _OLD_SECONDS = 5.0
-_OWN = frozenset(
-    {*HYPERPARAMETERS, schema.STEP, schema.ATTEMPT, schema.GROUP, "wall_time", "capture_seconds", "write_seconds"}
-)
+_COSTS = ("wall_time", "capture_seconds", "write_seconds", "bytes_written")
+_OWN = frozenset({*HYPERPARAMETERS, *_COSTS, schema.STEP, schema.ATTEMPT, schema.GROUP})
 _NAME_LENGTH = 60
 
 
@@ -27,14 +28,22 @@ class ScalarLog:
     """Scalars by step, until they are taken as rows.
 
     Reading a tensor that lies on a device would wait for it, so such a value is copied there and read when taken.
+
+    Parameters
+    ----------
+    optimizers
+        Whose hyperparameters every step has.
+    listeners
+        Told of each number as it is logged; of a value that lies on a device they hear nothing.
     """
 
-    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
-        self._optimizers = optimizers
+    def __init__(self, optimizers: Sequence[Optimizer], *, listeners: Sequence[Listener] = ()) -> None:
+        self._optimizers, self._listeners = optimizers, listeners
         self._steps: dict[int, dict[str, object]] = {}
         self._array_of: dict[str, str] = {}
         self._since = time.monotonic()
         self._written = 0.0
+        self._written_bytes = 0
 
     @property
     def is_long(self) -> bool:
@@ -49,23 +58,37 @@ class ScalarLog:
             number = _as_scalar(value)
             bad += [name] if number is None else []
             row[self._safe(name)] = np.nan if number is None else number
+            if isinstance(number, float):
+                for one in self._listeners:
+                    one.heard(name, number)
         return bad
 
     def end_step(
-        self, step: int, *, seconds: float, written: float = 0.0, read_tensors: bool, stepped: bool = True
+        self,
+        step: int,
+        *,
+        seconds: float,
+        written: float = 0.0,
+        written_bytes: int = 0,
+        read_tensors: bool,
+        stepped: bool = True,
     ) -> None:
         """Keep what every step has: hyperparameters used to reach it, time, and what recording cost.
 
-        `seconds` the loop has waited in this step; `written` the writer has worked beside it since it started.
+        `seconds` the loop has waited in this step; `written` the writer has worked beside it since it started, and
+        `written_bytes` it has written since then.
         """
         row = self._steps.setdefault(step, {})
         if self._optimizers:
             used = hyperparameters(self._optimizers, read_tensors=read_tensors)
-            row |= used if stepped else {name: np.full(values.shape, np.nan) for name, values in used.items()}
+            row |= used if stepped else {name: [np.nan] * len(values) for name, values in used.items()}
+            if (scale := loss_scale(self._optimizers)) is not None:
+                self.log(step, {"loss_scale": scale})
         row["wall_time"] = time.time()
         row["capture_seconds"] = seconds
         row["write_seconds"] = written - self._written
-        self._written = written
+        row["bytes_written"] = written_bytes - self._written_bytes
+        self._written, self._written_bytes = written, written_bytes
 
     def take(self, *, before: int) -> tuple[Row, ...]:
         """Give a row for each step below `before`, and forget it: nothing more can be logged there."""
@@ -74,9 +97,7 @@ class ScalarLog:
         return tuple(self._row(step, self._steps.pop(step)) for step in done)
 
     def _row(self, step: int, values: Mapping[str, object]) -> Row:
-        numbers: dict[str, Values] = {
-            name: np.asarray(_on_host(value), dtype=np.float64) for name, value in values.items()
-        }
+        numbers: dict[str, Values] = {name: _on_host(value) for name, value in values.items()}
         names = {array: name for name, array in self._array_of.items() if array != name and array in numbers}
         return Row(schema.SCALARS, step, numbers, names)
 
@@ -91,17 +112,18 @@ class ScalarLog:
         return self._array_of[name]
 
 
-def _as_scalar(value: object) -> object | None:
+def _as_scalar(value: object) -> float | torch.Tensor | None:
     """A number, or a copy of a one-element tensor that lies on a device; None for anything else."""
     if isinstance(value, torch.Tensor):
         if value.numel() != 1 or value.is_complex():
             return None
-        return value.item() if value.device.type == "cpu" else value.detach().clone()
+        return float(value.item()) if value.device.type == "cpu" else value.detach().clone()
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _on_host(value: object) -> object:
-    return value.item() if isinstance(value, torch.Tensor) else value
+def _on_host(value: object) -> npt.NDArray[np.float64]:
+    plain = value.item() if type(value) is not float and isinstance(value, torch.Tensor) else value
+    return np.array(plain, np.float64)

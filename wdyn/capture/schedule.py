@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,14 +15,24 @@ _NEVER = "never"
 Decision = Callable[[int], bool]
 
 
+class Listener(Protocol):
+    """What decides by more than the number of the step: it is told what happens meanwhile."""
+
+    def spent(self, seconds: float) -> None:
+        """Learn what the row of the last due step cost."""
+
+    def heard(self, name: str, value: float) -> None:
+        """Learn a number that was logged."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A decision for each step, asked once and in order; ``a | b`` is due when either is."""
 
     decide: Decision
     text: str
-    budgets: tuple[Budget, ...] = ()
-    """Those within `decide` that must be told what a row cost."""
+    listeners: tuple[Listener, ...] = ()
+    """Those within `decide` that must be told what a row cost, and what was logged."""
 
     def __call__(self, step: int) -> bool:
         """Whether a row is due at `step`."""
@@ -30,9 +41,9 @@ class Schedule:
     def __or__(self, other: Decision) -> Schedule:
         theirs = as_schedule(other, "a schedule")
         return Schedule(
-            lambda step: self.decide(step) or theirs.decide(step),
+            lambda step: self.decide(step) | theirs.decide(step),  # both are asked: they may count on it
             f"{self.text} | {theirs.text}",
-            self.budgets + theirs.budgets,
+            listeners(self, theirs),
         )
 
     @property
@@ -42,7 +53,7 @@ class Schedule:
 
     def spent(self, seconds: float) -> None:
         """Tell what the row of the last due step cost."""
-        for one in self.budgets:
+        for one in self.listeners:
             one.spent(seconds)
 
     def __repr__(self) -> str:
@@ -108,7 +119,9 @@ def powers(ratio: int) -> Schedule:
 def budget(share: float) -> Schedule:
     """Due as often as recording may be, if it is to take at most `share` of the wall time.
 
-    Step 0 and the powers of two up to 64 are due whatever they cost; their cost counts.
+    Step 0 and the powers of two up to 64 are due whatever they cost. The clock starts after step 0; from then on all
+    that the loop waits for counts, also what other schedules ask for and what is done before a step. So the share is
+    exceeded by those first rows and one more at most, and the longer the training the less.
 
     Raises
     ------
@@ -146,6 +159,14 @@ class Budget:
         """Count the cost of a row."""
         self._total += seconds
         self._last = seconds
+
+    def heard(self, name: str, value: float) -> None:
+        """Learn nothing: what is logged has no cost."""
+
+
+def listeners(*schedules: Schedule | None) -> tuple[Listener, ...]:
+    """Give all listeners of some schedules, each once, though two schedules may hold it."""
+    return tuple(dict.fromkeys(one for schedule in schedules if schedule is not None for one in schedule.listeners))
 
 
 def as_schedule(value: int | Decision | None, name: str) -> Schedule:

@@ -17,7 +17,7 @@ Buffers = dict[str, Tensor]
 
 
 class Staging:
-    """Sets of host buffers, one buffer a array; a set comes back when its snapshot is on the disk.
+    """Sets of host buffers, one buffer an array; a set comes back when its snapshot is on the disk.
 
     Fresh memory costs several times the copy itself (the kernel must clear each page), so sets are kept and used
     again. There are never more of them than snapshots waiting at once.

@@ -3,54 +3,130 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from wdyn import bins
 from wdyn.capture.device_sums import device_sums
-from wdyn.capture.host_sums import host_sums, kernel
-from wdyn.capture.sums import NAMES, Sums
+from wdyn.capture.host_sums import host_sums
+from wdyn.capture.layout import Aligned
+from wdyn.capture.products import device_products, host_products
+from wdyn.capture.sums import NAMES, Sums, join
 from wdyn.rows import Values
 
 
-def statistics(tensors: Sequence[Tensor | None], *, minus: Sequence[Tensor | None] | None = None) -> dict[str, Values]:
+@dataclass(frozen=True)
+class Measured:
+    """Sums and histograms of several populations.
+
+    Attributes
+    ----------
+    sums
+        (population, `wdyn.capture.sums.NAMES`); NaN where the tensor was None.
+    histograms
+        (population, bin): counts in the bins of `wdyn.bins`; 0 where the tensor was None.
+    """
+
+    sums: npt.NDArray[np.float64]
+    histograms: npt.NDArray[np.int64]
+
+    def statistics(self) -> dict[str, Values]:
+        """Give the statistics of each population, by name.
+
+        Returns
+        -------
+        dict
+            ``mean std rms min max abs_max l1 l2 skewness kurtosis`` are float64 (population,), over the finite
+            elements, NaN where there are none; std is the population's (ddof 0), kurtosis is 3 for a normal
+            distribution. ``count zeros nonfinite nans infs`` are int64, -1 where the tensor was None.
+        """
+        return _finish(self.sums)
+
+    def joined(self, groups: Sequence[Sequence[int]]) -> Measured:
+        """Join populations: each group of their numbers becomes one.
+
+        A group with a population that was None is None, and an empty group is an empty population.
+        """
+        sizes = np.array([len(group) for group in groups], dtype=np.int64)
+        members = np.array([number for group in groups for number in group], dtype=np.int64)
+        sums = join(self.sums[members], sizes=sizes)
+        histograms = np.zeros((len(groups), bins.COUNT), dtype=np.int64)
+        np.add.at(histograms, np.repeat(np.arange(len(groups)), sizes), self.histograms[members])
+        absent = np.isnan(sums[:, 0])
+        sums[absent], histograms[absent] = np.nan, 0
+        return Measured(sums, histograms)
+
+
+def measure(tensors: Sequence[Tensor | None], *, minus: Sequence[Tensor | None] | None = None) -> Measured:
     """Measure tensors, each as one population.
 
     Parameters
     ----------
     tensors
-        Any shapes and dtypes; complex numbers are measured by their modulus. None stands for "not there".
+        Any shapes, strides and dtypes; complex numbers are measured by their modulus. None stands for "not there".
     minus
         Subtracted elementwise in float64 before anything is measured, if given; None subtracts nothing.
 
-    Returns
-    -------
-    dict
-        For each statistic an array with one value a tensor. ``mean std rms min max abs_max l1 l2 skewness kurtosis``
-        are float64, over the finite elements, NaN where there are none; std is the population's (ddof 0), kurtosis is
-        3 for a normal distribution. ``count zeros nonfinite nans infs`` are int64, -1 where the tensor is None.
+    Raises
+    ------
+    InvalidArgument
+        What is to be subtracted has another shape.
     """
     others = [None] * len(tensors) if minus is None else list(minus)
+    populations: dict[int, Aligned] = {
+        number: (one,) if other is None else (one, other)
+        for number, (one, other) in enumerate(zip(tensors, others, strict=True))
+        if one is not None
+    }
     sums = np.full((len(tensors), len(NAMES)), np.nan)
-    there = np.array([one is not None for one in tensors], dtype=bool)
-    away: list[tuple[int, Tensor]] = []
-    add = kernel(sum(one.numel() for one in tensors if one is not None and one.device.type == "cpu"))
-    for number, one in enumerate(tensors):
-        if one is None:
-            continue
-        if one.device.type == "cpu":
-            sums[number] = host_sums(one, others[number], add=add)
-        else:
-            away.append((number, one))
+    counts = np.zeros((len(tensors), bins.CODES), dtype=np.int64)
+    here = [number for number, population in populations.items() if population[0].device.type == "cpu"]
+    away = [number for number in populations if number not in set(here)]
+    if here:
+        sums[here], counts[here] = host_sums([populations[number] for number in here])
     if away:
-        sums[[number for number, _ in away]] = device_sums(
-            [one for _, one in away], [others[number] for number, _ in away]
-        )
-    return _finish(sums, there=there)
+        sums[away], counts[away] = device_sums([populations[number] for number in away])
+    return Measured(sums, bins.of_codes(counts))
 
 
-def _finish(sums: Sums, *, there: npt.NDArray[np.bool_]) -> dict[str, Values]:
+def statistics(tensors: Sequence[Tensor | None], *, minus: Sequence[Tensor | None] | None = None) -> dict[str, Values]:
+    """Give the statistics of tensors, each as one population; see `measure` and `Measured.statistics`."""
+    return measure(tensors, minus=minus).statistics()
+
+
+def products(
+    tensors: Sequence[Tensor | None], *, minus: Sequence[Tensor | None], others: Sequence[Tensor | None]
+) -> npt.NDArray[np.float64]:
+    """Sum up what cosines are made of, in float64, with U for a tensor less its `minus`.
+
+    Returns
+    -------
+    array
+        (population, 2): the sums of ``U * other`` and of ``other * other``, of complex numbers the real part of
+        ``U * conj(other)``. NaN where any of the three is None, or holds a NaN.
+
+    Raises
+    ------
+    InvalidArgument
+        The three have not the same shape.
+    """
+    triples = {
+        number: (tensor, before, other)
+        for number, (tensor, before, other) in enumerate(zip(tensors, minus, others, strict=True))
+        if tensor is not None and before is not None and other is not None
+    }
+    found = np.full((len(tensors), 2), np.nan)
+    for device in {tensor.device for tensor, _, _ in triples.values()}:
+        here = [number for number, (tensor, _, _) in triples.items() if tensor.device == device]
+        multiply = host_products if device.type == "cpu" else device_products
+        found[here] = multiply([triples[number] for number in here])
+    return found
+
+
+def _finish(sums: Sums) -> dict[str, Values]:
     n, mean, m2, m3, m4, l1, low, high, zeros, nans, infs = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 is NaN, which is the answer
         some = np.where(n > 0, n, np.nan)
@@ -70,4 +146,5 @@ def _finish(sums: Sums, *, there: npt.NDArray[np.bool_]) -> dict[str, Values]:
             "kurtosis": some * m4 / m2**2,
         }
     counts = {"count": n + nans + infs, "zeros": zeros, "nonfinite": nans + infs, "nans": nans, "infs": infs}
-    return {**floats, **{name: np.where(there, values, -1).astype(np.int64) for name, values in counts.items()}}
+    absent = np.isnan(n)
+    return {**floats, **{name: np.where(absent, -1, values).astype(np.int64) for name, values in counts.items()}}

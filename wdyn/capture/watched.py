@@ -1,8 +1,7 @@
-"""Which parameters are recorded, of which quantities, and how often are they kept whole, when the user said little?"""
+"""What can be watched, of which quantities, and how often is it kept whole when the user said little?"""
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,9 +13,10 @@ from wdyn.capture.schedule import Schedule, as_schedule, powers
 from wdyn.capture.tensors import named_tensors, uninitialised
 from wdyn.errors import InvalidArgument, NothingToWatch
 from wdyn.naming import closest, examples
-from wdyn.schema import Address, Quantity
+from wdyn.schema import Extra, Quantity
 
-Select = str | Sequence[str] | Callable[[Address], bool] | None
+EVERYTHING = "all"
+FAST = "fast"
 
 _LONGEST_TRAINING = 1e6
 """Steps that the default snapshots should be spread over."""
@@ -51,41 +51,42 @@ def check_model(model: nn.Module) -> None:
             )
 
 
-def quantities(what: str | Sequence[str]) -> tuple[Quantity, ...]:
+def quantities(what: str | Sequence[str]) -> tuple[Quantity | Extra, ...]:
     """Read the `what` argument.
 
     Raises
     ------
     InvalidArgument
-        It names a quantity that does not exist.
+        It names something that is not recorded.
     """
+    known: dict[str, Quantity | Extra] = {str(one): one for one in (*Quantity, *Extra)}
     names = [what] if isinstance(what, str) else list(what)
-    known = [str(quantity) for quantity in Quantity]
+    if names == [EVERYTHING]:
+        return tuple(known.values())
     for name in names:
         if name not in known:
-            raise InvalidArgument(f"what={name!r}: needed are some of {', '.join(known)}")
-    return tuple(Quantity(name) for name in names)
+            near = closest(str(name), known, count=1)
+            raise InvalidArgument(
+                f"what={name!r}: {f'did you mean {near[0]!r}? ' if near else ''}Needed are some of {', '.join(known)}, "
+                f"or {EVERYTHING!r}"
+            )
+    return tuple(dict.fromkeys(known[name] for name in names))
 
 
-def wanted_by(select: Select, model: nn.Module) -> Callable[[Address], bool]:
-    """Read the `select` argument: names or patterns with ``*``, or a function of an address.
+def check_compression(compression: str | None) -> str | None:
+    """Refuse a `compression` that is not known.
 
     Raises
     ------
     InvalidArgument
-        A pattern matches no parameter.
+        It is neither None nor ``fast``.
     """
-    if select is None:
-        return lambda address: True
-    if callable(select):
-        return select
-    patterns = [select] if isinstance(select, str) else list(select)
-    names = list(named_tensors(model))
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            near = ", ".join(closest(pattern, names)) or examples(names)
-            raise InvalidArgument(f"select={pattern!r} matches no parameter. Closest: {near}")
-    return lambda address: any(fnmatch.fnmatchcase(address.name, pattern) for pattern in patterns)
+    if compression not in (None, FAST):
+        raise InvalidArgument(
+            f"compression={compression!r}: needed is None, which stores weights raw, or {FAST!r}, which packs them by "
+            f"bitshuffle and lz4"
+        )
+    return compression
 
 
 def declared_parts(parts: Declared | None, model: nn.Module) -> Declared:

@@ -1,4 +1,4 @@
-"""How does one watch a training loop? This is the whole of one; wdyn is three lines of it."""
+"""How does one watch a training loop? This is the whole of one; wdyn is four lines of it."""
 
 from __future__ import annotations
 
@@ -76,14 +76,15 @@ def train(
     schedule = LambdaLR(optimizer, lambda step: warmup_then_cosine(step, steps))
 
     snapshots = wdyn.log_spaced(1, steps, SNAPSHOTS)
-    with wdyn.watch(model, optimizer, to=to, every=10, snapshots=snapshots) as w, bar(steps, shown=progress) as show:
+    watch = wdyn.watch(model, optimizer, to=to, every=10, snapshots=snapshots)
+    with watch as w, wdyn.watch_clipping(w), bar(steps, shown=progress) as show:
         pairs = batches(text.tokens, size=16, length=shape.length, seed=seed)
         for _, (x, y) in zip(range(steps), pairs, strict=False):
             loss = functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
             optimizer.zero_grad()
             loss.backward()
-            grad_norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            w.log(loss=loss, grad_norm=grad_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            w.log(loss=loss)
             optimizer.step()
             schedule.step()
             show(loss.item())

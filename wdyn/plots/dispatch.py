@@ -18,6 +18,8 @@ _MODULES = {
     "tied_weights": "wdyn.plots.tying",
     "depth_growth": "wdyn.plots.depth",
     "movement": "wdyn.plots.movement",
+    "learning_rate": "wdyn.plots.learning_rate",
+    "optimizer_state": "wdyn.plots.optimizer_state",
 }
 
 

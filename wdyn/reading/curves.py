@@ -8,7 +8,7 @@ import xarray as xr
 from wdyn import schema
 
 LOSS, RATE = "loss", "lr"
-CLOCKS = frozenset({"wall_time", "capture_seconds", "write_seconds"})
+CLOCKS = frozenset({"wall_time", "capture_seconds", "write_seconds", "bytes_written"})
 """What a recording keeps for itself."""
 
 

@@ -19,9 +19,9 @@ _DIFFERING = ("shape", "dims", "dtype", "numel", "trainable", "tied_to", "in_opt
 """Columns of the table that may differ between runs."""
 
 
-def union(tables: Iterable[xr.Dataset]) -> list[str]:
-    """All names, in the order in which the tables tell them."""
-    return list(dict.fromkeys(str(name) for table in tables for name in table[schema.PARAMETER].values))
+def union(tables: Iterable[xr.Dataset], dim: str = schema.PARAMETER) -> list[str]:
+    """All names along `dim`, in the order in which the tables tell them."""
+    return list(dict.fromkeys(str(name) for table in tables for name in table[dim].values))
 
 
 def join_tables(tables: Mapping[str, xr.Dataset], arrays: Mapping[str, str]) -> xr.Dataset:
@@ -41,18 +41,41 @@ def join_tables(tables: Mapping[str, xr.Dataset], arrays: Mapping[str, str]) -> 
     """
     each, names = list(tables.values()), union(tables.values())
     for column in ADDRESS_COORDINATES:
-        _agree(each, column)
-    apart = [_filled(table[list(_DIFFERING)], names).assign({PRESENT: _present(table, names)}) for table in each]
-    joined = xr.concat(apart, xr.IndexVariable(schema.RUN, np.array(list(tables), dtype=np.str_)))
-    common = {str(column): _first(each, str(column), names) for column in each[0].data_vars if column not in _DIFFERING}
+        _agree(each, column, schema.PARAMETER)
+    present = _present(tables, names, schema.PARAMETER)
+    apart = [_filled(table[list(_DIFFERING)], names) for table in each]
+    joined = xr.concat(apart, present[schema.RUN]).assign({PRESENT: present})
+    common = {
+        str(column): _first(each, str(column), names, schema.PARAMETER)
+        for column in each[0].data_vars
+        if column not in _DIFFERING
+    }
     held = np.array([arrays.get(name, "") for name in names], dtype=np.str_)
     return joined.assign({**common, schema.WEIGHTS: (schema.PARAMETER, held)})
 
 
-def split_table(table: xr.Dataset, label: str) -> xr.Dataset:
+def join_parts(tables: Mapping[str, xr.Dataset], runs: Iterable[str]) -> xr.Dataset:
+    """Join tables of parts, of the runs that have one: what a part is has no dimension `run`, only whether it is there.
+
+    Raises
+    ------
+    InvalidArgument
+        The runs disagree on what a part is.
+    """
+    each, labels = list(tables.values()), union(tables.values(), schema.PART)
+    columns = [str(column) for column in each[0].data_vars]
+    for column in columns:
+        _agree(each, column, schema.PART)
+    common = {column: _first(each, column, labels, schema.PART) for column in columns}
+    nothing = each[0].isel({schema.PART: []})
+    present = _present({run: tables.get(run, nothing) for run in runs}, labels, schema.PART)
+    return xr.Dataset({**common, PRESENT: present}, {schema.PART: labels})
+
+
+def split_table(table: xr.Dataset, label: str, dim: str = schema.PARAMETER) -> xr.Dataset:
     """One run's share of a joined table."""
     one = table.sel({schema.RUN: label}, drop=True)
-    return one.isel({schema.PARAMETER: np.flatnonzero(one[PRESENT].values)}).drop_vars(PRESENT)
+    return one.isel({dim: np.flatnonzero(one[PRESENT].values)}).drop_vars(PRESENT)
 
 
 def renumbered(states: xr.Dataset, *, before: Sequence[str], after: Sequence[str]) -> xr.Dataset:
@@ -70,8 +93,10 @@ def renumbered(states: xr.Dataset, *, before: Sequence[str], after: Sequence[str
     return states.assign({schema.SHARES_WITH: shares})
 
 
-def _present(table: xr.Dataset, names: Sequence[str]) -> xr.DataArray:
-    return xr.DataArray(np.isin(names, table[schema.PARAMETER].values), dims=schema.PARAMETER)
+def _present(tables: Mapping[str, xr.Dataset], names: Sequence[str], dim: str) -> xr.DataArray:
+    there = np.array([np.isin(names, table[dim].values) for table in tables.values()], dtype=bool)
+    runs = np.array(list(tables), dtype=np.str_)
+    return xr.DataArray(there.reshape(len(runs), len(names)), {schema.RUN: runs}, (schema.RUN, dim))
 
 
 def _filled(table: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
@@ -83,20 +108,20 @@ def _fill(dtype: np.dtype[np.generic]) -> object:
     return "" if dtype.kind in "UO" else False if dtype.kind == "b" else dtype.type(-1)
 
 
-def _first(tables: Sequence[xr.Dataset], column: str, names: Sequence[str]) -> xr.DataArray:
-    """Values of a column, each from the first run that has the parameter."""
-    known = {name: value for table in reversed(tables) for name, value in _pairs(table, column)}
-    return xr.DataArray(np.array([known[name] for name in names]), dims=schema.PARAMETER)
+def _first(tables: Sequence[xr.Dataset], column: str, names: Sequence[str], dim: str) -> xr.DataArray:
+    """Values of a column, each from the first run that has the row."""
+    known = {name: value for table in reversed(tables) for name, value in _pairs(table, column, dim)}
+    return xr.DataArray(np.array([known[name] for name in names]), dims=dim)
 
 
-def _pairs(table: xr.Dataset, column: str) -> list[tuple[str, object]]:
-    return list(zip(table[schema.PARAMETER].values.tolist(), table[column].values.tolist(), strict=True))
+def _pairs(table: xr.Dataset, column: str, dim: str) -> list[tuple[str, object]]:
+    return list(zip(table[dim].values.tolist(), table[column].values.tolist(), strict=True))
 
 
-def _agree(tables: Sequence[xr.Dataset], column: str) -> None:
+def _agree(tables: Sequence[xr.Dataset], column: str, dim: str) -> None:
     known: dict[str, object] = {}
     for table in tables:
-        for name, value in _pairs(table, column):
+        for name, value in _pairs(table, column, dim):
             if known.setdefault(name, value) != value:
                 raise InvalidArgument(
                     f"The runs disagree on what {name} is: {column} {known[name]!r} in one, {value!r} in another. "

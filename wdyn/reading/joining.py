@@ -13,12 +13,14 @@ from dask.base import compute, optimize
 from wdyn import schema
 from wdyn.errors import InvalidArgument
 from wdyn.naming import slug
-from wdyn.reading.joined_tables import join_tables, renumbered, split_table, union
-from wdyn.reading.tables import parameters
+from wdyn.reading.joined_tables import join_parts, join_tables, renumbered, split_table, union
+from wdyn.reading.tables import dataset, parameters
 
 _Key = tuple[object, ...]
 
 _SMALL = 2**24  # bytes of one group of one run
+_TABLES = (f"/{schema.PARAMETERS}", f"/{schema.PARTS}")
+_HISTOGRAM_ROWS = 16  # of a histogram in one piece
 
 
 def join_runs(**runs: xr.DataTree) -> xr.DataTree:
@@ -41,14 +43,15 @@ def join_runs(**runs: xr.DataTree) -> xr.DataTree:
     if not runs:
         raise InvalidArgument("join_runs needs at least one run: join_runs(sgd=open_run(...), adam=open_run(...))")
     tables = {label: parameters(run) for label, run in runs.items()}
-    names = union(tables.values())
-    held = {label: _groups(run, tables[label], names) for label, run in runs.items()}
+    parts = {label: dataset(run, schema.PARTS).load() for label, run in runs.items() if schema.PARTS in run.children}
+    names, labels = union(tables.values()), union(parts.values(), schema.PART)
+    held = {label: _groups(run, tables[label], names, labels) for label, run in runs.items()}
     joined: dict[str, xr.Dataset] = {}
     slugs: dict[str, str] = {}
     left_out = []
     for number, key in enumerate(dict.fromkeys(key for groups in held.values() for key in groups)):
         present = {label: groups[key] for label, groups in held.items() if key in groups}
-        about = _about([group.attrs.get(schema.ATTRIBUTES) for group in present.values()])
+        about = _about(list(present.values()))
         if not _same_axes(list(present.values())):
             left_out.append(str(about["path"] if about else key[0]))
             continue
@@ -57,6 +60,8 @@ def join_runs(**runs: xr.DataTree) -> xr.DataTree:
         joined[path] = whole.assign_attrs({schema.ATTRIBUTES: about}) if about else whole
         slugs |= {name: path.rpartition("/")[2] for name in (about["names"] if about else ())}
     joined[f"/{schema.PARAMETERS}"] = join_tables(tables, slugs)
+    if parts:
+        joined[f"/{schema.PARTS}"] = join_parts(parts, runs)
     attributes = {schema.ATTRIBUTES: {label: run.attrs.get(schema.ATTRIBUTES, {}) for label, run in runs.items()}}
     joined["/"] = xr.Dataset(attrs={**attributes, "left_out": left_out})
     return xr.DataTree.from_dict(joined)
@@ -79,7 +84,7 @@ def _settled(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return {path: settled[path] for path in groups}
 
 
-def _groups(run: xr.DataTree, table: xr.Dataset, names: Sequence[str]) -> dict[_Key, xr.Dataset]:
+def _groups(run: xr.DataTree, table: xr.Dataset, names: Sequence[str], labels: Sequence[str]) -> dict[_Key, xr.Dataset]:
     """Groups of a run in dask arrays, each by what makes it the same group in another run.
 
     That is its path; weights go by the parameters that they hold, since the number in a slug depends on the rest of
@@ -88,27 +93,31 @@ def _groups(run: xr.DataTree, table: xr.Dataset, names: Sequence[str]) -> dict[_
     groups: dict[_Key, xr.Dataset] = {}
     seen: Counter[_Key] = Counter()
     for node in run.subtree:
-        if not node.variables or node.path == f"/{schema.PARAMETERS}":
+        if not node.has_data or node.path in _TABLES:
             continue
-        group = node.to_dataset(inherit=False)
-        about = group.attrs.get(schema.ATTRIBUTES)
-        if about:
+        group = node.to_dataset()
+        if schema.VALUE in group:
+            about = group.attrs[schema.ATTRIBUTES]
             of = (about["path"], about["stack"]) if about["layers"] else (about["names"][0],)
             # One matrix a chunk: who goes through the layers one by one then reads each once.
             groups[*of, seen[of]] = group.chunk({schema.STEP: 1, **({schema.LAYER: 1} if about["layers"] else {})})
             seen[of] += 1
             continue
-        if schema.PARAMETER in group.dims:
-            group = group.reindex({schema.PARAMETER: list(names)})
+        binned = schema.BIN in group.dims
+        # In pieces before anything else, or lining them up would read them all.
+        group = group.chunk({schema.STEP: _HISTOGRAM_ROWS} if binned else {})
+        for dim, known in ((schema.PARAMETER, names), (schema.PART, labels)):
+            if dim in group.dims:
+                group = group.reindex({dim: list(known)})
         if schema.SHARES_WITH in group:
             group = renumbered(group, before=table[schema.PARAMETER].values.tolist(), after=names)
-        groups[(node.path,)] = group.chunk()
+        groups[(node.path,)] = group if binned else group.chunk(dict.fromkeys(group.dims, -1))
     return groups
 
 
-def _about(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+def _about(groups: Sequence[xr.Dataset]) -> dict[str, Any] | None:
     """Tell what an array of weights holds in any of the runs; None for other groups."""
-    known = [about for about in found if about]
+    known = [group.attrs[schema.ATTRIBUTES] for group in groups if schema.VALUE in group]
     if not known or not known[0]["layers"]:
         return dict(known[0]) if known else None
     name_of = {layer: name for about in known for layer, name in zip(about["layers"], about["names"], strict=True)}
@@ -141,20 +150,26 @@ def _concat(present: Mapping[str, xr.Dataset], labels: Sequence[str]) -> xr.Data
 def _split(run: xr.DataTree, table: xr.Dataset, label: str) -> xr.DataTree:
     own = split_table(table, label)
     names = own[schema.PARAMETER].values.tolist()
+    tables = {f"/{schema.PARAMETERS}": own}
+    labels = []
+    if schema.PARTS in run.children:
+        of_parts = split_table(run.children[schema.PARTS].to_dataset(inherit=False), label, schema.PART)
+        labels = of_parts[schema.PART].values.tolist()
+        tables |= {f"/{schema.PARTS}": of_parts} if labels else {}
     groups = {
-        node.path: _one(node.to_dataset(inherit=False), label, names)
+        node.path: _one(node.to_dataset(), label, names, labels)
         for node in run.subtree
-        if node.variables and node.path != f"/{schema.PARAMETERS}"
+        if node.has_data and node.path not in _TABLES
     }
     for path, group in groups.items():
         if schema.SHARES_WITH in group:
             groups[path] = renumbered(group, before=table[schema.PARAMETER].values.tolist(), after=names)
     kept = _settled({path: one for path, one in groups.items() if one.sizes.get(schema.STEP) != 0})
     attributes = {schema.ATTRIBUTES: run.attrs.get(schema.ATTRIBUTES, {}).get(label, {})}
-    return xr.DataTree.from_dict({**kept, f"/{schema.PARAMETERS}": own, "/": xr.Dataset(attrs=attributes)})
+    return xr.DataTree.from_dict({**kept, **tables, "/": xr.Dataset(attrs=attributes)})
 
 
-def _one(group: xr.Dataset, label: str, names: Sequence[str]) -> xr.Dataset:
+def _one(group: xr.Dataset, label: str, names: Sequence[str], labels: Sequence[str]) -> xr.Dataset:
     """One run's share of a group; joining padded with NaN what it lacks, and `attempt` tells what rows it has."""
     if schema.RUN not in group.dims:
         return group
@@ -164,9 +179,10 @@ def _one(group: xr.Dataset, label: str, names: Sequence[str]) -> xr.Dataset:
     if schema.ATTEMPT in one.variables:
         rows = np.flatnonzero(one[schema.ATTEMPT].notnull().values)
         one = one.isel({schema.STEP: rows}).assign_coords({schema.ATTEMPT: one[schema.ATTEMPT][rows].astype(np.int64)})
-    if schema.PARAMETER in one.dims:
-        one = one.sel({schema.PARAMETER: names})
-    about = one.attrs.get(schema.ATTRIBUTES)
+    for dim, own in ((schema.PARAMETER, names), (schema.PART, labels)):
+        if dim in one.dims:
+            one = one.sel({dim: own})
+    about = one.attrs.get(schema.ATTRIBUTES) if schema.VALUE in one else None
     if about and about["layers"]:
         layers = [at for at, name in zip(about["layers"], about["names"], strict=True) if name in names]
         held = [name for name in about["names"] if name in names]

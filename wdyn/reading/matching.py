@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import xarray as xr
 from wdyn import schema
 from wdyn.errors import NoMatch
 from wdyn.naming import closest, is_adapter
-from wdyn.schema import parts_from_json
+from wdyn.schema import has_role, parts_from_json
 
 Mask = npt.NDArray[np.bool_]
 
@@ -23,25 +23,37 @@ class Wanted:
 
     role: str | None = None
     path: str | None = None
-    kind: str = "weight"
+    kind: str | None = "weight"
+    """Not asked for where a path is."""
     stack: str | None = None
     layer: int | list[int] | None = None
+    fused: bool = True
+    """Whether a fused weight has the roles of its parts, too."""
+
+    @property
+    def anything(self) -> bool:
+        """Whether every parameter fits."""
+        return all(one is None for one in (self.role, self.path, self.kind, self.stack, self.layer))
 
 
 def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
-    """Give the rows that fit; parts of fused weights count as roles.
+    """Give the rows that fit.
 
     Raises
     ------
     NoMatch
         Nothing fits; the message tells what is there.
     """
-    fits = _fits_path(table, wanted.path) if wanted.path is not None else table["kind"].values == wanted.kind
+    fits = np.ones(table.sizes[schema.PARAMETER], dtype=bool)
+    if wanted.path is not None:
+        fits = _fits_path(table, wanted.path)
+    elif wanted.kind is not None:
+        fits = table["kind"].values == wanted.kind
     if wanted.role is not None:
-        fits = fits & _fits_role(table, wanted.role)
+        fits = fits & _fits_role(table, wanted)
     if wanted.stack is not None:
         fits = fits & (table["stack"].values == wanted.stack)
-    if wanted.path is None:
+    if wanted.path is None and wanted.role is not None:
         fits = _before_adapters(table, fits)
     if not fits.any():
         raise NoMatch(_what_is_there(table, wanted))
@@ -50,7 +62,7 @@ def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
         have = sorted({int(layer) for layer in layers[fits]})
         missing = [layer for layer in np.atleast_1d(wanted.layer).tolist() if layer not in have]
         if missing:
-            raise NoMatch(f"No layer {missing[0]} has {wanted.role or wanted.path!r}; the layers that do: {have}")
+            raise NoMatch(f"No layer {missing[0]} {_asked(wanted)}; the layers that do: {have}")
         fits = fits & np.isin(layers, wanted.layer)
     return table.isel({schema.PARAMETER: np.flatnonzero(fits)})
 
@@ -69,16 +81,20 @@ def _fits_path(table: xr.Dataset, pattern: str) -> Mask:
     return np.array([any(fnmatch.fnmatchcase(text, pattern) for text in pair) for pair in known], dtype=bool)
 
 
-def _fits_role(table: xr.Dataset, role: str) -> Mask:
+def _fits_role(table: xr.Dataset, wanted: Wanted) -> Mask:
+    role, own = str(wanted.role), table["role"].values.tolist()
+    if not wanted.fused:
+        return np.array([mine == role for mine in own], dtype=bool)
     fused = [parts_from_json(str(parts)) for parts in table["parts"].values]
-    own = table["role"].values
-    return np.array(
-        [mine == role or (parts is not None and role in parts.names) for mine, parts in zip(own, fused, strict=True)]
-    )
+    return np.array([has_role(role, own=mine, parts=its) for mine, its in zip(own, fused, strict=True)], dtype=bool)
 
 
 def _paths_and_names(table: xr.Dataset) -> list[tuple[str, str]]:
     return list(zip(table["path"].values.tolist(), table[schema.PARAMETER].values.tolist(), strict=True))
+
+
+def _asked(wanted: Wanted) -> str:
+    return "has such a parameter" if wanted.role is wanted.path is None else f"has {wanted.role or wanted.path!r}"
 
 
 def _what_is_there(table: xr.Dataset, wanted: Wanted) -> str:
@@ -89,5 +105,12 @@ def _what_is_there(table: xr.Dataset, wanted: Wanted) -> str:
             f"No parameter matches {wanted.path!r}{where}. Closest: {', '.join(map(repr, near)) or 'none'}. "
             f"List them with: wdyn info RUN"
         )
-    roles = sorted(set(table["role"].values[table["kind"].values == wanted.kind].tolist()))
-    return f"No {wanted.kind} has role {wanted.role!r}{where}. Roles in this run: {', '.join(roles)}"
+    what = wanted.kind or "parameter"
+    if wanted.role is None:
+        stands = sorted(set(zip(table["stack"].values.tolist(), table["kind"].values.tolist(), strict=True)))
+        return f"No {what}{where} in this run; it has: {', '.join(f'{kind} in {stack}' for stack, kind in stands)}"
+    of_kind = [wanted.kind in (None, kind) for kind in table["kind"].values.tolist()]
+    roles = sorted(set(table["role"].values[of_kind].tolist()))
+    text = f"No {what} has role {wanted.role!r}{where}. Roles in this run: {', '.join(roles)}"
+    part_of_some = not wanted.fused and _fits_role(table, replace(wanted, fused=True)).any()
+    return f"{text}. It is a part of fused weights: ask for it with parts=True" if part_of_some else text

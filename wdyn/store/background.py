@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -9,15 +10,20 @@ from dataclasses import replace
 
 from wdyn.errors import WdynError
 from wdyn.rows import Batch
+from wdyn.store.priority import step_back
 from wdyn.store.writer import Writer
 
 _PUBLISH_ROWS = 16
 _PUBLISH_SECONDS = 5.0
 _PUBLISH_PAUSE = 0.5  # between two commits, whatever the rows: a commit flushes the disk
+_PUBLISH_SHARE = 0.01  # of a processor's time, for commits of many rows
 
 
 class BackgroundWriter:
     """Writes batches in the order they are given, and commits every 16 of them or 5 seconds.
+
+    The thread leaves the processors to the training loop, until the queue is half full or somebody waits for it: then
+    one that does not takes its place, until the queue is empty.
 
     The thread is a daemon: an interpreter that exits without `close` loses what was not committed, and nothing else.
     It never uses zarr's own threads, which are gone by then.
@@ -43,8 +49,10 @@ class BackgroundWriter:
         self._failure: BaseException | None = None
         self._lost_rows = self._lost_snapshots = 0
         self._busy = 0.0
-        self._thread = threading.Thread(target=self._run, name="wdyn-writer", daemon=True)
-        self._thread.start()
+        self._soonest = time.monotonic()
+        self._due = self._soonest + _PUBLISH_SECONDS
+        self._patient = True
+        self._start()
 
     @property
     def committed(self) -> int:
@@ -66,6 +74,11 @@ class BackgroundWriter:
         """How long the thread has written and committed so far."""
         return self._busy
 
+    @property
+    def bytes_written(self) -> int:
+        """Size of all files that were written so far."""
+        return self._writer.bytes_written
+
     def submit(self, batch: Batch, *, wait: bool = False) -> bool:
         """Hand a batch over; return whether its snapshot was taken.
 
@@ -74,7 +87,8 @@ class BackgroundWriter:
         failure, or after `close`. A declaration is never dropped alone: later rows count on it.
         """
         with self._change:
-            if wait:
+            if wait and not self._fits(batch):
+                self._hurry()
                 self._change.wait_for(lambda: self._fits(batch) or self._stopped)
             if self._stopped:
                 self._lose(batch)
@@ -89,6 +103,8 @@ class BackgroundWriter:
             self._queue.append(batch)
             self._bytes += batch.nbytes
             self._handed += 1
+            if self._bytes > self._limit / 2:
+                self._hurry()
             self._change.notify_all()
             return batch.snapshot is not None
 
@@ -96,6 +112,7 @@ class BackgroundWriter:
         """Wait until all that was handed over is committed; return the last committed step."""
         with self._change:
             self._flush_to = wanted = self._handed
+            self._hurry()
             self._change.notify_all()
             self._change.wait_for(lambda: self._safe >= wanted or self._stopped)
         return self.committed
@@ -103,6 +120,8 @@ class BackgroundWriter:
     def close(self) -> None:
         """Write and commit what waits, end the thread, and give the run free. Safe to call twice."""
         with self._change:
+            if self._queue:
+                self._hurry()
             self._closing = True
             self._change.notify_all()
         self._thread.join()
@@ -114,6 +133,11 @@ class BackgroundWriter:
     @property
     def _stopped(self) -> bool:
         return self._closing or self._failure is not None
+
+    @property
+    def _relieved(self) -> bool:
+        """Whether another thread has taken the place of this one."""
+        return threading.current_thread() is not self._thread
 
     def _finish(self) -> None:
         try:
@@ -147,18 +171,36 @@ class BackgroundWriter:
             self._uncommitted = []
             self._change.notify_all()
 
-    def _run(self) -> None:
+    def _hurry(self) -> None:
+        """Let a thread go on that does not leave the processors to others."""
+        if self._patient and not self._stopped:
+            with contextlib.suppress(RuntimeError):  # at the end of the program none can be started
+                self._start(self._thread)
+                self._patient = False
+
+    def _start(self, *before: threading.Thread) -> None:
+        thread = threading.Thread(target=self._run, args=before, name="wdyn-writer", daemon=True)
+        with self._change:  # no thread looks whose turn it is before it is told
+            thread.start()
+            self._thread = thread
+            self._change.notify_all()
+
+    def _run(self, before: threading.Thread | None = None) -> None:
+        if before is None:
+            step_back()
+        else:
+            before.join()
         try:
-            self._write_until_closed()
+            if self._failure is None:  # that of the thread before
+                self._write_until_closed()
         except Exception as error:  # such as a full disk, which must not reach the training loop
             self._fail(error)
 
     def _write_until_closed(self) -> None:
-        last_commit = time.monotonic()
         while True:
-            due = last_commit + (_PUBLISH_SECONDS if len(self._uncommitted) < _PUBLISH_ROWS else _PUBLISH_PAUSE)
+            due = self._due if len(self._uncommitted) < _PUBLISH_ROWS else self._soonest
             batch = self._next(due)
-            if batch is None and self._closing:
+            if self._relieved or (batch is None and self._closing):
                 return
             started = time.monotonic()
             if batch is not None:
@@ -167,19 +209,28 @@ class BackgroundWriter:
             flush = batch is None and self._flush_to > self._safe
             if flush or (self._uncommitted and time.monotonic() >= due):
                 self._commit()
-                last_commit = time.monotonic()
             self._busy += time.monotonic() - started
 
     def _next(self, due: float) -> Batch | None:
         """Wait for a batch, for a wish to flush or close, or until a commit is due; give the batch, if any."""
         with self._change:
             pause = max(0.0, due - time.monotonic()) if self._uncommitted else None
-            self._change.wait_for(lambda: self._queue or self._flush_to > self._safe or self._closing, timeout=pause)
+            if not (self._patient or self._is_wanted()):
+                self._patient = True
+                step_back()
+            self._change.wait_for(self._is_wanted, timeout=pause)
             return self._queue[0] if self._queue else None
 
+    def _is_wanted(self) -> bool:
+        return bool(self._queue) or self._flush_to > self._safe or self._closing or self._relieved
+
     def _commit(self) -> None:
+        started = time.thread_time()
         self._writer.note_lost(self.lost)
         self._writer.commit()
+        pause = max(_PUBLISH_PAUSE, (time.thread_time() - started) / _PUBLISH_SHARE)
+        self._due = time.monotonic() + _PUBLISH_SECONDS
+        self._soonest = time.monotonic() + min(pause, _PUBLISH_SECONDS)
         with self._change:
             self._safe += len(self._uncommitted)
             self._uncommitted = []

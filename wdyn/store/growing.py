@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from wdyn import schema
+from wdyn.rows import Counts
 from wdyn.store import metadata
+from wdyn.store.disk import Disk
+from wdyn.store.histograms import HistogramSeries
 from wdyn.store.series import Series, is_coordinate
 
-_CHUNK_BYTES = 512 * 1024
-_MIN_ROWS, _MAX_ROWS = 16, 512
+_CHUNK_BYTES = 256 * 1024
+_MIN_ROWS, _MAX_ROWS = 16, 256
+"""The unfinished chunk of every array is encoded anew at each commit, so it must not be large."""
 
 
 class RowGroup:
@@ -22,20 +26,21 @@ class RowGroup:
 
     Parameters
     ----------
-    folder
-        Where the group lies.
+    folder, disk
+        Where the group lies, and what writes there.
     column_dim, columns
         Name and length of the second axis of arrays that have one.
     chunk_columns
         Columns in a chunk; default: as many as there are now.
     chunk_rows
-        Rows in a chunk; default: about half a megabyte of them.
+        Rows in a chunk; default: about a quarter of a megabyte of them.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
+        disk: Disk,
         column_dim: str = "",
         columns: int = 0,
         chunk_columns: int | None = None,
@@ -43,7 +48,9 @@ class RowGroup:
     ) -> None:
         self.folder = folder
         self.rows = 0
+        self._disk = disk
         self._series: dict[str, Series] = {}
+        self._histograms: dict[str, HistogramSeries] = {}
         self._column_dim = column_dim
         self._columns = columns
         self._chunk_columns = max(1, columns if chunk_columns is None else chunk_columns)
@@ -57,6 +64,7 @@ class RowGroup:
         folder: Path,
         nodes: Mapping[str, metadata.Node],
         *,
+        disk: Disk,
         column_dim: str = "",
         chunk_columns: int | None = None,
     ) -> Self:
@@ -70,50 +78,50 @@ class RowGroup:
             The unfinished chunk of an array cannot be read back.
         """
         columned = [node for node in nodes.values() if len(node["shape"]) > 1]
+        chunks = [metadata.chunk_shape(node)[1] for node in columned if len(node["shape"]) == 2]
         (chunk_rows,) = metadata.chunk_shape(nodes[schema.STEP])
         group = cls(
             folder,
+            disk=disk,
             column_dim=column_dim,
             columns=max((node["shape"][1] for node in columned), default=0),
-            chunk_columns=metadata.chunk_shape(columned[0])[1] if columned else chunk_columns,
+            chunk_columns=chunks[0] if chunks else chunk_columns,
             chunk_rows=chunk_rows,
         )
         group.rows = nodes[schema.STEP]["shape"][0]
-        number, kept = divmod(group.rows, chunk_rows)
         for name, node in nodes.items():
-            series = group._begin(name, dtype=node["data_type"], columned=len(node["shape"]) > 1)
-            series.long_name = node["attributes"].get("long_name", "")
-            if kept:
-                series.read(number, kept=kept)
+            group._take_up(name, node)
         return group
 
     def append(
         self,
         step: int,
         attempt: int,
-        values: Mapping[str, npt.ArrayLike],
+        values: Mapping[str, npt.ArrayLike | Counts],
         *,
         long_names: Mapping[str, str] | None = None,
-    ) -> list[Path]:
-        """Add one row. Names never seen before start a new array; return the files of a chunk that became full."""
+    ) -> None:
+        """Add one row, and write the chunk that becomes full by it. Names never seen before start a new array."""
         row = self.rows % self._chunk_rows
-        for name, value in {**values, schema.STEP: step, schema.ATTEMPT: attempt}.items():
-            data = np.asarray(value)
-            self.widen(len(data) if data.ndim else 0)
-            series = self._begin(name, dtype="int64" if data.dtype.kind in "iub" else "float64", columned=data.ndim > 0)
-            series.put(row, data)
-            series.long_name = (long_names or {}).get(name, series.long_name)
+        for name, value in values.items():
+            if isinstance(value, Counts):
+                self._write_counts(name, value)
+            else:
+                self._put(name, row, np.asarray(value))
+        for name, number in ((schema.STEP, step), (schema.ATTEMPT, attempt)):
+            self._put(name, row, np.asarray(number))
+        for name, true_name in (long_names or {}).items():
+            self._series[name].long_name = true_name
         self.rows += 1
-        if self.rows % self._chunk_rows:
-            return []
-        written = self._write(self.rows // self._chunk_rows - 1)
-        for series in self._series.values():
-            series.clear()
-        return written
+        if self.rows % self._chunk_rows == 0:
+            self._write(self.rows // self._chunk_rows - 1)
+            for series in self._series.values():
+                series.clear()
 
-    def flush(self) -> list[Path]:
-        """Write the unfinished chunk of every array; return the files."""
-        return self._write(self.rows // self._chunk_rows) if self.rows % self._chunk_rows else []
+    def flush(self) -> None:
+        """Write the unfinished chunk of every array."""
+        if self.rows % self._chunk_rows:
+            self._write(self.rows // self._chunk_rows)
 
     def widen(self, columns: int) -> None:
         """Make room for this many columns, if they are more than there are."""
@@ -121,16 +129,34 @@ class RowGroup:
             self._columns = columns
             for series in self._series.values():
                 series.widen(columns)
+            for histogram in self._histograms.values():
+                histogram.widen(columns)
 
     def members(self) -> dict[str, metadata.Node]:
         """Metadata of each array at its present length."""
-        return {name: series.metadata(self.rows) for name, series in self._series.items()}
+        return {name: series.metadata(self.rows) for name, series in (self._series | self._histograms).items()}
+
+    def _put(self, name: str, row: int, data: npt.NDArray[Any]) -> None:
+        if data.ndim:
+            self.widen(len(data))
+        dtype = "int64" if data.dtype.kind in "iub" else "float64"
+        self._begin(name, dtype=dtype, columned=data.ndim > 0).put(row, data)
+
+    def _write_counts(self, name: str, counts: Counts) -> None:
+        columns, bins = counts.shape
+        self.widen(columns)
+        if name not in self._histograms:
+            self._histograms[name] = HistogramSeries(
+                self.folder / name, disk=self._disk, column_dim=self._column_dim, columns=self._columns, bins=bins
+            )
+        self._histograms[name].write(self.rows, counts)
 
     def _begin(self, name: str, *, dtype: str, columned: bool) -> Series:
         if name not in self._series:
             axes = 2 if columned else 1
             self._series[name] = Series(
                 self.folder / name,
+                disk=self._disk,
                 dtype=dtype,
                 dims=(schema.STEP, self._column_dim)[:axes],
                 chunk=(self._chunk_rows, self._chunk_columns)[:axes],
@@ -138,7 +164,19 @@ class RowGroup:
             )
         return self._series[name]
 
-    def _write(self, number: int) -> list[Path]:
+    def _take_up(self, name: str, node: metadata.Node) -> None:
+        """Go on with an array whose rows are committed."""
+        axes = len(node["shape"])
+        if axes > 2:
+            self._histograms[name] = HistogramSeries.restored(self.folder / name, node, disk=self._disk)
+            return
+        series = self._begin(name, dtype=node["data_type"], columned=axes > 1)
+        series.long_name = node["attributes"].get("long_name", "")
+        number, kept = divmod(self.rows, self._chunk_rows)
+        if kept:
+            series.read(number, kept=kept)
+
+    def _write(self, number: int) -> None:
         # The coordinates come last: what tells of a row is written after the row.
-        ordered = sorted(self._series, key=is_coordinate)
-        return [path for name in ordered for path in self._series[name].write(number)]
+        for name in sorted(self._series, key=is_coordinate):
+            self._series[name].write(number)

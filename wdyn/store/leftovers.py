@@ -13,7 +13,16 @@ from wdyn import schema
 from wdyn.store import files, metadata
 from wdyn.store.metadata import Node
 
-_GROUPS = (schema.PARAMETERS, schema.WEIGHTS, schema.STATISTICS, schema.STATES, schema.SCALARS)
+_GROUPS = (
+    schema.PARAMETERS,
+    schema.WEIGHTS,
+    schema.STATISTICS,
+    schema.HISTOGRAMS,
+    schema.PARTS,
+    schema.RELATIONS,
+    schema.STATES,
+    schema.SCALARS,
+)
 
 
 def sweep(run: Path, nodes: Mapping[str, Node]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from wdyn.store import encoding
 
@@ -15,8 +15,11 @@ Node = dict[str, Any]
 _CHECKED = [{"name": "crc32c"}]
 _LITTLE_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
 _ZSTD = {"name": "zstd", "configuration": {"level": encoding.ZSTD_LEVEL, "checksum": False}}
-_BYTES: list[Any] = [_LITTLE_ENDIAN, *_CHECKED]
-_SMALL: list[Any] = [_LITTLE_ENDIAN, _ZSTD, *_CHECKED]
+RAW: Final[list[Any]] = [_LITTLE_ENDIAN, *_CHECKED]
+"""Codecs of `encoding.chunk`."""
+SMALL: Final[list[Any]] = [_LITTLE_ENDIAN, _ZSTD, *_CHECKED]
+"""Codecs of `encoding.small_chunk`."""
+_TEXT: list[Any] = [{"name": "vlen-utf8"}, *_CHECKED]
 
 
 def array(
@@ -26,17 +29,27 @@ def array(
     dims: Sequence[str],
     dtype: str,
     fill: object,
+    codecs: list[Any] | None = None,
     inner_chunk: Sequence[int] | None = None,
     attributes: Mapping[str, Any] | None = None,
-    compressed: bool = False,
 ) -> Node:
-    """Describe an array; with `inner_chunk`, each `chunk` is a shard of such chunks."""
-    codecs: list[Any] = [{"name": "vlen-utf8"}, *_CHECKED] if dtype == "string" else _SMALL if compressed else _BYTES
+    """Describe an array.
+
+    Parameters
+    ----------
+    shape, chunk, dims, dtype, fill, attributes
+        As in Zarr.
+    codecs
+        `RAW`, `SMALL` or `packed`; default: `RAW`, and what strings need.
+    inner_chunk
+        Each `chunk` is a shard of such chunks.
+    """
+    codecs = codecs or (_TEXT if dtype == "string" else RAW)
     if inner_chunk is not None:
         configuration = {
             "chunk_shape": list(inner_chunk),
             "codecs": codecs,
-            "index_codecs": _BYTES,
+            "index_codecs": RAW,
             "index_location": "end",
         }
         codecs = [{"name": "sharding_indexed", "configuration": configuration}]
@@ -55,6 +68,23 @@ def array(
     }
 
 
+def packed(itemsize: int) -> list[Any]:
+    """Codecs of what `encoding.chunk` compresses."""
+    configuration = {
+        "typesize": itemsize,
+        "cname": encoding.LZ4,
+        "clevel": encoding.LZ4_LEVEL,
+        "shuffle": "bitshuffle",
+        "blocksize": 0,
+    }
+    return [_LITTLE_ENDIAN, {"name": "blosc", "configuration": configuration}, *_CHECKED]
+
+
+def is_packed(node: Node) -> bool:
+    """Whether the chunks of an array, or those of its shards, are `packed`."""
+    return any(codec["name"] == "blosc" for codec in _chunk_codecs(node))
+
+
 def group(attributes: Mapping[str, Any] | None = None) -> Node:
     """Describe a group."""
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
@@ -66,6 +96,12 @@ def consolidated(node: Node, members: Mapping[str, Node]) -> Node:
     together = dict(sorted(members.items(), key=lambda member: member[0].rpartition("/")[0]))
     inline = {"kind": "inline", "must_understand": False, "metadata": together}
     return {**node, "consolidated_metadata": inline}
+
+
+def below(path: str, nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """Metadata of what stands in a group, however deep, by the path from there."""
+    start = f"{path}/"
+    return {name.removeprefix(start): node for name, node in nodes.items() if name.startswith(start)}
 
 
 def encode(node: Node) -> bytes:
@@ -95,3 +131,9 @@ def reaches(node: Node, indices: tuple[int, ...]) -> bool:
     """Whether the chunk at these indices holds any element of an array of this length."""
     starts = [index * length for index, length in zip(indices, chunk_shape(node), strict=True)]
     return all(start < length for start, length in zip(starts, node["shape"], strict=True))
+
+
+def _chunk_codecs(node: Node) -> list[Any]:
+    first = node["codecs"][0]
+    codecs: list[Any] = first["configuration"]["codecs"] if first["name"] == "sharding_indexed" else node["codecs"]
+    return codecs

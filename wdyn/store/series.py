@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from wdyn import schema
 from wdyn.errors import DamagedRun
-from wdyn.store import encoding, files, metadata
+from wdyn.store import encoding, metadata
+from wdyn.store.disk import Disk
 
 MISSING_COUNT = -1
+_NONE = -1
 
 
 class Series:
@@ -24,8 +26,8 @@ class Series:
 
     Parameters
     ----------
-    folder
-        Where the array lies.
+    folder, disk
+        Where the array lies, and what writes there.
     dtype
         ``float64``, where NaN is what was not recorded, or ``int64``, where -1 is.
     dims
@@ -37,14 +39,17 @@ class Series:
     """
 
     def __init__(
-        self, folder: Path, *, dtype: str, dims: tuple[str, ...], chunk: tuple[int, ...], columns: int
+        self, folder: Path, *, disk: Disk, dtype: str, dims: tuple[str, ...], chunk: tuple[int, ...], columns: int
     ) -> None:
-        self.folder = folder
+        self.folder, self._place = folder, str(folder)
         self.dtype = dtype
         self.long_name = ""
+        self._disk = disk
         self._dims, self._chunk = dims, chunk
         self._fill = np.nan if dtype == "float64" else MISSING_COUNT
         self._tail: npt.NDArray[Any] = np.full((chunk[0], columns)[: len(dims)], self._fill, dtype)
+        self._unwritten = False  # whether the disk knows less of the chunk than is kept here
+        self._there = _NONE  # number of the last chunk that was written
 
     @property
     def columns(self) -> int | None:
@@ -64,7 +69,7 @@ class Series:
             dtype=self.dtype,
             fill="NaN" if self.dtype == "float64" else MISSING_COUNT,
             attributes=attributes,
-            compressed=True,
+            codecs=metadata.SMALL,
         )
 
     def put(self, row: int, value: npt.NDArray[Any]) -> None:
@@ -73,24 +78,22 @@ class Series:
             self._tail[row, : len(value)] = value
         else:
             self._tail[row] = value
+        self._unwritten = True
 
     def widen(self, columns: int) -> None:
         """Make room for more columns; rows so far have nothing there."""
         if self.columns is not None and columns > self.columns:
             extra = columns - self.columns
             self._tail = np.pad(self._tail, ((0, 0), (0, extra)), constant_values=self._fill)
+            self._there = _NONE  # the chunks of new columns are not there yet
 
-    def write(self, number: int) -> list[Path]:
-        """Write the unfinished chunk as the one with this number along `step`; return the files."""
-        written = []
-        if not self.folder.is_dir():
-            self.folder.mkdir(parents=True)
-            files.replace(self.folder / metadata.FILE, metadata.encode(self.metadata(0)))
-            written.append(self.folder / metadata.FILE)
-        for path, block in self._blocks(number):
-            files.replace(path, *encoding.small_chunk(self._padded(block)))
-            written.append(path)
-        return written
+    def write(self, number: int) -> None:
+        """Write the unfinished chunk as the one with this number along `step`, if it has changed."""
+        if self._unwritten:
+            write = self._disk.rewrite if number == self._there else self._disk.write
+            for key, block in self._blocks(number):
+                write(f"{self._place}/{key}", encoding.small_chunk(self._padded(block)))
+            self._unwritten, self._there = False, number
 
     def clear(self) -> None:
         """Begin the next chunk."""
@@ -104,7 +107,8 @@ class Series:
         DamagedRun
             A file of the chunk cannot be read back.
         """
-        for path, block in self._blocks(number):
+        for key, block in self._blocks(number):
+            path = self.folder / key
             if not path.exists():  # the array, or this column of chunks, began after these rows
                 continue
             try:
@@ -112,15 +116,16 @@ class Series:
             except (OSError, ValueError) as error:
                 raise DamagedRun(f"{path} cannot be read back: {error}. Record into a new run instead") from error
             block[:kept] = stored[:kept, : block.shape[1]] if block.ndim > 1 else stored[:kept]
+        self._unwritten = True  # behind these rows the chunk may hold some that were never committed
 
-    def _blocks(self, number: int) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
-        """Give the file and the view of each chunk along the columns; the last view may be narrower than a chunk."""
+    def _blocks(self, number: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Give the key and the view of each chunk along the columns; the last view may be narrower than a chunk."""
         if self.columns is None:
-            yield self.folder / metadata.chunk_key(number), self._tail
+            yield metadata.chunk_key(number), self._tail
             return
         width = self._chunk[1]
         for at, start in enumerate(range(0, self.columns, width)):
-            yield self.folder / metadata.chunk_key(number, at), self._tail[:, start : start + width]
+            yield metadata.chunk_key(number, at), self._tail[:, start : start + width]
 
     def _padded(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if block.shape == self._chunk:

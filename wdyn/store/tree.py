@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wdyn import schema
+from wdyn import bins, schema
 from wdyn.arrays import WeightArray
-from wdyn.rows import Batch, Declaration, Row, Snapshot
-from wdyn.store import files, metadata, weights
+from wdyn.rows import Batch, Counts, Declaration, Row, Snapshot
+from wdyn.store import metadata, weights
+from wdyn.store.disk import Disk
 from wdyn.store.growing import RowGroup
 from wdyn.store.metadata import Node
 from wdyn.store.root import Root
@@ -20,9 +20,22 @@ from wdyn.store.tables import read_names, write_column, write_table
 
 _GROUP_COLUMNS = 16  # parameter groups in a chunk: more can be added while training runs
 
+_TABLES = {schema.PARAMETERS: schema.PARAMETER, schema.PARTS: schema.PART}
+"""Groups that are tables, and the dimension of each; its labels stand along the columns of other groups."""
+
+_STATIC = {schema.LAYER, schema.PARAMETER, schema.PART, schema.LOWER, schema.UPPER}
+"""Arrays without a step axis that stand in groups of rows."""
+
 
 class Tree:
     """The groups of a run as they grow; writes chunks, and leaves it to `Writer` when they become visible.
+
+    Parameters
+    ----------
+    path, disk
+        The run's folder, and what writes there.
+    compressed
+        Whether arrays of weights that begin now are compressed. Others stay as they began.
 
     Attributes
     ----------
@@ -30,14 +43,16 @@ class Tree:
         The arrays of weights, by slug.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, disk: Disk, compressed: bool = False) -> None:
         self.arrays: dict[str, WeightArray] = {}
-        self._path = path
+        self._path, self._disk = path, disk
+        self._compress_new = compressed
+        self._compressed: set[str] = set()  # slugs
         self._groups: dict[str, RowGroup] = {}
         self._static: dict[str, dict[str, Node]] = {}  # arrays without a step axis, by group
-        self._parameters: npt.NDArray[Any] = np.array([], dtype=np.str_)
+        self._about: dict[str, dict[str, Any]] = {}  # wdyn's own attributes, by group
+        self._labels: dict[str, npt.NDArray[Any]] = {}  # by dimension
         self._changed: set[str] = set()  # groups, since the last `settle`
-        self._written: list[Path] = []
 
     @property
     def rows(self) -> dict[str, int]:
@@ -50,23 +65,14 @@ class Tree:
         Raises
         ------
         DamagedRun
-            The last rows of a group cannot be read back.
+            The last rows of a group, or the names in a table, cannot be read back.
         """
-        table = root.members(schema.PARAMETERS)
-        self._static[schema.PARAMETERS] = table
-        if table:
-            length = table[schema.PARAMETER]["shape"][0]
-            self._parameters = read_names(self._path / schema.PARAMETERS / schema.PARAMETER, length=length)
+        for path, dim in _TABLES.items():
+            if table := root.members(path):
+                self._static[path] = table
+                self._labels[dim] = read_names(self._path / path / dim, length=table[dim]["shape"][0])
         for path in root.groups_with(schema.STEP):
-            members = root.members(path)
-            if members.pop(schema.VALUE, None):
-                slug, about = path.rpartition("/")[2], root.nodes[path]["attributes"][schema.ATTRIBUTES]
-                self.arrays[slug] = WeightArray.from_attributes(slug, about)
-            static = members.keys() & {schema.LAYER, schema.PARAMETER}
-            self._static[path] = {name: members.pop(name) for name in static}
-            self._groups[path] = RowGroup.restored(
-                self._path / path, members, column_dim=_column_dim(path), chunk_columns=_GROUP_COLUMNS
-            )
+            self._restore_group(path, root.members(path), root.nodes[path]["attributes"].get(schema.ATTRIBUTES, {}))
 
     def take(self, batch: Batch, *, attempt: int) -> None:
         """Take up what one step gave; full chunks are written."""
@@ -77,41 +83,60 @@ class Tree:
         if batch.snapshot is not None:
             self._append_snapshot(batch.snapshot, attempt)
 
-    def flush(self) -> Iterable[Path]:
-        """Write all that is in memory; return the files that were written since the last `settle`."""
+    def flush(self) -> None:
+        """Write all that is in memory."""
         for path in self._changed & self._groups.keys():
-            self._written += self._groups[path].flush()
-        return self._written
+            self._groups[path].flush()
 
     def settle(self) -> None:
         """Bring the own metadata of groups that changed up to date, once their rows are committed."""
-        self._written = []
         for path in sorted(self._changed):
-            self._write_metadata(path, metadata.group(self._attributes(path)))
+            whole = metadata.consolidated(metadata.group(self._attributes(path)), self._members(path))
+            self._write_metadata(path, whole)
         self._changed = set()
 
     def finish(self) -> None:
         """Bring the own metadata of every group and array up to date."""
-        for path, node in self.nodes().items():
+        nodes = self.nodes()
+        for path, node in nodes.items():
+            if node["node_type"] == "group":
+                node = metadata.consolidated(node, metadata.below(path, nodes))
             self._write_metadata(path, node)
 
     def nodes(self) -> dict[str, Node]:
         """Metadata of every group and array below the root, by path."""
         nodes = {path: metadata.group() for path in (schema.PARAMETERS, schema.WEIGHTS, schema.STATISTICS)}
-        for path in [schema.PARAMETERS, *self._groups]:
+        for path in [*self._static, *self._groups]:
+            for parent in PurePosixPath(path).parents[:-1]:
+                nodes.setdefault(str(parent), metadata.group())
             nodes[path] = metadata.group(self._attributes(path))
             nodes |= {f"{path}/{name}": node for name, node in self._members(path).items()}
         return nodes
 
-    def _declare(self, declaration: Declaration) -> None:
-        """Write the table of parameters, and begin arrays for their weights.
+    def _restore_group(self, path: str, members: dict[str, Node], about: dict[str, Any]) -> None:
+        if value := members.pop(schema.VALUE, None):
+            slug = path.rpartition("/")[2]
+            self.arrays[slug] = WeightArray.from_attributes(slug, about)
+            if metadata.is_packed(value):
+                self._compressed.add(slug)
+        elif about:
+            self._about[path] = dict(about)
+        self._static[path] = {name: members.pop(name) for name in members.keys() & _STATIC}
+        self._groups[path] = RowGroup.restored(
+            self._path / path, members, disk=self._disk, column_dim=_column_dim(path), chunk_columns=_GROUP_COLUMNS
+        )
 
-        Names that the table held before must stay where they were; more may follow them.
+    def _declare(self, declaration: Declaration) -> None:
+        """Write the tables, and begin arrays for the weights of new parameters.
+
+        Names that a table held before must stay where they were; more may follow them.
         """
-        self._static[schema.PARAMETERS], written = write_table(self._path / schema.PARAMETERS, declaration.table)
-        self._written += written
-        self._changed.add(schema.PARAMETERS)
-        self._parameters = declaration.table[schema.PARAMETER]
+        for path, table in ((schema.PARAMETERS, declaration.table), (schema.PARTS, declaration.parts)):
+            if table:
+                dim = _TABLES[path]
+                self._static[path] = write_table(self._path / path, table, disk=self._disk, dim=dim)
+                self._labels[dim] = table[dim]
+                self._changed.add(path)
         for path in self._groups:
             self._name_columns(path)
         for array in declaration.arrays:
@@ -120,57 +145,72 @@ class Tree:
     def _add_array(self, array: WeightArray) -> None:
         path = f"{schema.WEIGHTS}/{array.slug}"
         self.arrays[array.slug] = array
-        self._groups[path] = RowGroup(self._path / path)
+        if self._compress_new:
+            self._compressed.add(array.slug)
+        self._groups[path] = RowGroup(self._path / path, disk=self._disk)
         self._changed.add(path)
         if array.layers:
-            folder = self._path / path / schema.LAYER
-            node, written = write_column(folder, np.array(array.layers, dtype=np.int64), dim=schema.LAYER)
-            self._static[path] = {schema.LAYER: node}
-            self._written += written
+            self._write_static(path, schema.LAYER, np.array(array.layers, dtype=np.int64), dim=schema.LAYER)
 
     def _append_row(self, row: Row, attempt: int) -> None:
         if row.group not in self._groups:
-            count = _GROUP_COLUMNS if row.group == schema.SCALARS else len(self._parameters)
-            self._groups[row.group] = RowGroup(
-                self._path / row.group, column_dim=_column_dim(row.group), chunk_columns=count
-            )
-            self._name_columns(row.group)
-        group = self._groups[row.group]
-        self._written += group.append(row.step, attempt, row.values, long_names=row.long_names)
+            self._begin_group(row)
+        self._groups[row.group].append(row.step, attempt, row.values, long_names=row.long_names)
+        if row.attributes:
+            self._about.setdefault(row.group, {}).update(row.attributes)
         self._changed.add(row.group)
+
+    def _begin_group(self, row: Row) -> None:
+        path, dim = row.group, _column_dim(row.group)
+        count = _GROUP_COLUMNS if dim == schema.GROUP else len(self._labels.get(dim, ()))
+        self._groups[path] = RowGroup(self._path / path, disk=self._disk, column_dim=dim, chunk_columns=count)
+        self._name_columns(path)
+        if any(isinstance(value, Counts) for value in row.values.values()):
+            for name, edges in zip((schema.LOWER, schema.UPPER), bins.edges(), strict=True):
+                self._write_static(path, name, edges, dim=schema.BIN)
 
     def _append_snapshot(self, snapshot: Snapshot, attempt: int) -> None:
         for slug, values in snapshot.values.items():
             path = f"{schema.WEIGHTS}/{slug}"
-            array, group = self.arrays[slug], self._groups[path]
             if values.size:  # an array without elements has no chunk
-                file = group.folder / schema.VALUE / metadata.chunk_key(group.rows, *(0 for _ in array.full_shape))
-                file.parent.mkdir(parents=True, exist_ok=True)
-                files.replace(file, *weights.encode(array, values))
-                self._written.append(file)
-            self._written += group.append(snapshot.step, attempt, {})
+                self._write_weights(path, self.arrays[slug], values)
+            self._groups[path].append(snapshot.step, attempt, {})
             self._changed.add(path)
 
+    def _write_weights(self, path: str, array: WeightArray, values: npt.NDArray[Any]) -> None:
+        compressed = array.slug in self._compressed
+        key = metadata.chunk_key(self._groups[path].rows, *(0 for _ in array.full_shape))
+        self._disk.write(
+            f"{self._path}/{path}/{schema.VALUE}/{key}",
+            weights.encode(array, values, compressed=compressed),
+            expected_bytes=0 if compressed else weights.encoded_bytes(array),
+        )
+
     def _name_columns(self, path: str) -> None:
-        """Give each parameter of the table a column, with its name for readers that know no wdyn."""
-        if _column_dim(path) == schema.PARAMETER:
-            self._groups[path].widen(len(self._parameters))
-            node, written = write_column(self._path / path / schema.PARAMETER, self._parameters)
-            self._static[path] = {schema.PARAMETER: node}
-            self._written += written
+        """Give each name of a table its column, for readers that know no wdyn."""
+        dim = _column_dim(path)
+        if (labels := self._labels.get(dim)) is not None:
+            self._groups[path].widen(len(labels))
+            self._write_static(path, dim, labels, dim=dim)
             self._changed.add(path)
+
+    def _write_static(self, path: str, name: str, values: npt.NDArray[Any], *, dim: str) -> None:
+        node = write_column(self._path / path / name, values, disk=self._disk, dim=dim)
+        self._static.setdefault(path, {})[name] = node
 
     def _members(self, path: str) -> dict[str, Node]:
         members = dict(self._static.get(path, {}))
         if path in self._groups:
             members |= self._groups[path].members()
         if array := self._array_of(path):
-            members[schema.VALUE] = weights.array_metadata(array, self._groups[path].rows)
+            rows, compressed = self._groups[path].rows, array.slug in self._compressed
+            members[schema.VALUE] = weights.array_metadata(array, rows, compressed=compressed)
         return members
 
     def _attributes(self, path: str) -> dict[str, Any]:
-        array = self._array_of(path)
-        return array.attributes() if array else {}
+        if array := self._array_of(path):
+            return array.attributes()
+        return {schema.ATTRIBUTES: self._about[path]} if path in self._about else {}
 
     def _array_of(self, path: str) -> WeightArray | None:
         parent, _, slug = path.rpartition("/")
@@ -178,13 +218,10 @@ class Tree:
 
     def _write_metadata(self, path: str, node: Node) -> None:
         """Write a node's own `zarr.json`, for readers that open it alone."""
-        whole = metadata.consolidated(node, self._members(path)) if node["node_type"] == "group" else node
-        (self._path / path).mkdir(parents=True, exist_ok=True)
-        files.replace(self._path / path / metadata.FILE, metadata.encode(whole))
+        self._disk.describe(f"{self._path}/{path}/{metadata.FILE}", metadata.encode(node))
 
 
 def _column_dim(group: str) -> str:
     """Name of the second axis of a group's arrays; "" where there is none."""
-    if group == schema.SCALARS:
-        return schema.GROUP
-    return "" if group.startswith(f"{schema.WEIGHTS}/") else schema.PARAMETER
+    first = group.partition("/")[0]
+    return {schema.SCALARS: schema.GROUP, schema.WEIGHTS: "", schema.PARTS: schema.PART}.get(first, schema.PARAMETER)

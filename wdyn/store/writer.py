@@ -14,15 +14,17 @@ from typing import Any, Self
 
 from wdyn import schema
 from wdyn.arrays import WeightArray
-from wdyn.errors import CannotRecord, RunExists
+from wdyn.errors import CannotRecord, InvalidArgument, RunExists
 from wdyn.rows import Batch
-from wdyn.store import files, metadata
+from wdyn.store import metadata
+from wdyn.store.disk import Disk
 from wdyn.store.leftovers import sweep
 from wdyn.store.lock import Lock
 from wdyn.store.metadata import Node
 from wdyn.store.root import is_run, read_root
 from wdyn.store.tree import Tree
 
+COMPRESSIONS = (None, "fast")
 _NEVER = -1
 
 
@@ -37,15 +39,38 @@ class Writer:
         Root attributes to set: ``model``, ``optimizers``.
     attempt
         What is known of this attempt: ``resumed_from_step``, ``host``, ``started`` and so on.
+    compression
+        ``"fast"`` packs the weights of arrays that begin in this attempt; None leaves them as they are. An array of an
+        earlier attempt goes on as it began.
+
+    Raises
+    ------
+    InvalidArgument
+        There is no such compression.
+    NotARun, NewerFormat, DamagedRun
+        There is no run to resume, or none that can be.
+    RunExists
+        There is one, and it is not to be resumed.
+    RunLocked
+        Another writer holds it.
     """
 
     def __init__(
-        self, path: Path, *, about: Mapping[str, Any], attempt: Mapping[str, Any], resume: bool = False
+        self,
+        path: Path,
+        *,
+        about: Mapping[str, Any],
+        attempt: Mapping[str, Any],
+        resume: bool = False,
+        compression: str | None = None,
     ) -> None:
+        if compression not in COMPRESSIONS:
+            raise InvalidArgument(f"compression={compression!r}: needed is 'fast', or None for weights as they are")
         self.path = path
         self.committed = _NEVER
         self._last_step = _NEVER
-        self._tree = Tree(path)
+        self._disk = Disk(path)
+        self._tree = Tree(path, disk=self._disk, compressed=compression is not None)
         self._half_taken = False
         self._attributes: dict[str, Any] = {"format": schema.FORMAT, "attempts": []}
         if resume:
@@ -82,6 +107,11 @@ class Writer:
         """The arrays of weights, by slug."""
         return dict(self._tree.arrays)
 
+    @property
+    def bytes_written(self) -> int:
+        """Size of all files that were written so far."""
+        return self._disk.bytes_written
+
     def append(self, batch: Batch) -> None:
         """Take up what one step gave. It is visible after the next `commit`.
 
@@ -102,9 +132,9 @@ class Writer:
             An `append` failed before.
         """
         self._refuse_half()
-        files.make_durable(self.path, self._tree.flush())
-        # Durable before visible: the rename below is the commit.
-        files.replace(self.path / metadata.FILE, metadata.encode(self._root()), durable=True)
+        self._tree.flush()
+        # Durable before visible: the rename of the root is the commit.
+        self._disk.publish(f"{self.path}/{metadata.FILE}", metadata.encode(self._root()))
         self.committed = self._last_step
         self._tree.settle()
         return self.committed

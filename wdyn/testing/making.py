@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from wdyn import schema
+from wdyn import bins, schema
 from wdyn.arrays import WeightArray, plan_arrays
-from wdyn.capture.table import parameter_table
-from wdyn.rows import Batch, Declaration, Row, Snapshot
+from wdyn.capture.listing import parameter_columns
+from wdyn.naming import part_label
+from wdyn.rows import Batch, Counts, Declaration, Row, Snapshot
 from wdyn.schema import Address, Quantity
 from wdyn.store.reader import open_run
 from wdyn.store.writer import Writer
@@ -69,7 +70,8 @@ def make_run(
     Returns
     -------
     DataTree
-        As from `open_run`, with statistics of ``weights``, ``states``, ``scalars`` (lr, loss) and weights.
+        As from `open_run`, with statistics and histograms of ``weights`` and of their q, k and v, ``states``,
+        ``scalars`` (lr, loss) and weights.
 
     Raises
     ------
@@ -97,15 +99,18 @@ def _write(path: Path, planted: Planted) -> None:
     breaks = planted.tied and planted.tie_breaks_at is not None
     arrays = plan_arrays([one for one in known if not one.tied_to or breaks])
     array_of = {name: array for array in arrays for name in array.names}
+    parts = list(_parts(known))
     group = {"lr": 1e-3, "weight_decay": 0.1, "parameters": len(known)}
     about = {"model": "PlantedGPT", "optimizers": [{"name": "AdamW", "groups": [group]}]}
     with Writer(path, about=about, attempt={"resumed_from_step": -1}) as writer:
-        writer.append(Batch(planted.steps[0], declaration=Declaration(_table(known, array_of), tuple(arrays))))
+        tables = Declaration(_table(known, array_of), tuple(arrays), parts=_parts_table(parts))
+        writer.append(Batch(planted.steps[0], declaration=tables))
         for step, weights in zip(planted.steps, trajectory(planted, known), strict=True):
             together = planted.together(step)
             own = {name: values for name, values in weights.items() if not (together and name == HEAD)}
             rows = (
-                _statistics_row(step, [weights[one.name] for one in known]),
+                *_numbers("", step, [weights[one.name] for one in known]),
+                *_numbers(f"{schema.PARTS}/", step, [weights[name][rows] for name, _, rows in parts]),
                 _states_row(step, known, together=together),
                 _scalars_row(step),
             )
@@ -113,12 +118,10 @@ def _write(path: Path, planted: Planted) -> None:
 
 
 def _table(addresses: Sequence[Address], array_of: Mapping[str, WeightArray]) -> dict[str, npt.NDArray[Any]]:
-    described = parameter_table(addresses)
-    columns = {str(name): values.values for name, values in described.variables.items()}
     group = np.zeros(len(addresses), dtype=np.int64)
     kept = ["" if one.tied_to or one.name not in array_of else array_of[one.name].slug for one in addresses]
     held = {schema.GROUP: group, "in_optimizer": group == 0, schema.WEIGHTS: np.array(kept, dtype=np.str_)}
-    return {**columns, **held}
+    return {**parameter_columns(addresses), **held}
 
 
 def _snapshot(step: int, weights: Weights, arrays: Iterable[WeightArray]) -> Snapshot:
@@ -127,10 +130,38 @@ def _snapshot(step: int, weights: Weights, arrays: Iterable[WeightArray]) -> Sna
     return Snapshot(step, {one.slug: values[one.slug] if one.layers else values[one.slug][0] for one in chosen})
 
 
-def _statistics_row(step: int, weights: Sequence[npt.NDArray[np.float32]]) -> Row:
-    measured = [_statistics(values.astype(np.float64)) for values in weights]
+def _parts(addresses: Sequence[Address]) -> Iterator[tuple[str, str, slice]]:
+    """Give each part of the fused weights: its parameter, its name, and its rows."""
+    for one in addresses:
+        start = 0
+        for name, size in zip(one.parts.names, one.parts.sizes, strict=True) if one.parts else ():
+            yield one.name, name, slice(start, start + size)
+            start += size
+
+
+def _parts_table(parts: Sequence[tuple[str, str, slice]]) -> dict[str, npt.NDArray[Any]]:
+    names = np.array([name for _, name, _ in parts])
+    none = np.full(len(parts), -1)
+    return {
+        schema.PART: np.array([part_label(parameter, name) for parameter, name, _ in parts]),
+        schema.PARAMETER: np.array([parameter for parameter, _, _ in parts]),
+        "name": names,
+        "role": names,
+        schema.EXPERT: none,
+        schema.HEAD: none,
+    }
+
+
+def _numbers(prefix: str, step: int, values: Sequence[npt.NDArray[np.float32]]) -> tuple[Row, Row]:
+    """Statistics and histograms of the weights, or of their parts."""
+    measured = [_statistics(one.astype(np.float64)) for one in values]
     columns = {name: np.array([one[name] for one in measured]) for name in schema.STATISTIC_NAMES}
-    return Row(f"{schema.STATISTICS}/{Quantity.WEIGHTS}", step, columns)
+    counted = np.array([np.bincount(bins.bin_of(one).ravel(), minlength=bins.COUNT) for one in values])
+    counts = Counts.of(counted, absent=np.empty(0, dtype=np.int64))
+    return (
+        Row(f"{prefix}{schema.STATISTICS}/{Quantity.WEIGHTS}", step, columns),
+        Row(f"{prefix}{schema.HISTOGRAMS}/{Quantity.WEIGHTS}", step, {schema.COUNTED: counts}),
+    )
 
 
 def _statistics(values: npt.NDArray[np.float64]) -> dict[str, float | int]:

@@ -1,0 +1,162 @@
+"""Does a run open as xarray alone would open it, in the lineage of its attempts, without a value being read?"""
+
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import wdyn
+
+BESIDE = ("attempt", "lower", "upper")
+
+
+def record(oracle, place, steps, **options):
+    with oracle.writer(place, **options) as writer:
+        for step in steps:
+            writer.append(oracle.batch(step, declare=None if step or options else oracle.declaration()))
+    return place
+
+
+@pytest.fixture
+def run(oracle, place):
+    return record(oracle, place, range(5))
+
+
+def as_shown(group):
+    """A group as xarray opens it, as `open_run` shows it."""
+    shown = group.set_coords([name for name in BESIDE if name in group])
+    for name, variable in shown.variables.items():
+        if isinstance(variable.dtype, np.dtypes.StringDType):
+            shown[name] = variable.copy(data=np.array(variable.values.tolist(), np.str_))
+        if "bits_of" in variable.attrs:
+            wide = (variable.values.astype(np.uint32) << 16).view(np.float32)
+            attributes = {**variable.attrs, "comment": f"{variable.attrs['bits_of']} values shown as float32, exactly"}
+            shown[name] = (variable.dims, wide, attributes)
+    return shown
+
+
+def groups(tree):
+    return {node.path: node.to_dataset() for node in tree.subtree if node.path != "/"}
+
+
+def test_open_run__opens_every_group_as_xarray_does(run):
+    tree, plain = wdyn.open_run(run), xr.open_datatree(run, engine="zarr", chunks=None)
+    assert tree.attrs == {**plain.attrs, "path": str(run)}
+    ours, its = groups(tree), groups(plain)
+    assert ours.keys() == its.keys()
+    assert {"/histograms/weights", "/parts/histograms/weights", "/relations", "/parts"} < ours.keys()
+    for path, group in its.items():
+        shown = as_shown(group)
+        xr.testing.assert_identical(ours[path].load(), shown.load())
+        for name, variable in shown.variables.items():
+            assert ours[path][name].dtype == variable.dtype
+            if name not in shown.indexes and "bits_of" not in variable.attrs:
+                known = ours[path].variables[name].encoding.items()
+                assert known <= {**variable.encoding, "missing_value": variable.encoding.get("missing_value")}.items()
+
+
+def test_open_run__reads_no_value(run):
+    for node in wdyn.open_run(run).subtree:
+        for name, values in node.to_dataset(inherit=False).variables.items():
+            assert values._in_memory == (name in node.indexes or values.dtype.kind == "U"), (node.path, name)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_lazy_values__are_indexed_like_numpy_ones(oracle, run, data):
+    value = wdyn.open_run(run)[f"weights/{oracle.LAYERED}/value"]
+    wanted = {}
+    for dim, length in value.sizes.items():
+        position = st.integers(-length, length - 1)
+        end = st.one_of(st.none(), st.integers(-length - 1, length + 1))
+        ranges = st.builds(slice, end, end, st.sampled_from([None, 1, 2, -1, -2]))
+        # xarray itself fails at a range that is empty and goes backwards.
+        ranges = ranges.filter(lambda one, length=length: len(range(*one.indices(length))) > 0)
+        wanted[dim] = data.draw(st.one_of(position, ranges, st.lists(position, max_size=4).map(np.array)))
+    wanted = {dim: one.astype(int) if isinstance(one, np.ndarray) else one for dim, one in wanted.items()}
+    values = xr.DataArray(
+        np.stack([oracle.weights(step)[oracle.LAYERED] for step in range(5)]), value.coords, value.dims
+    )
+    np.testing.assert_array_equal(value.isel(wanted).values, values.isel(wanted).values)
+
+
+def test_lazy_values__are_picked_point_by_point(oracle, run):
+    value = wdyn.open_run(run)[f"weights/{oracle.LAYERED}/value"]
+    at = {"step": xr.DataArray([4, 0, 4], dims="x"), "layer": xr.DataArray([1, 0, 0], dims="x")}
+    expected = [oracle.weights(step)[oracle.LAYERED][layer] for step, layer in ((4, 1), (0, 0), (4, 0))]
+    np.testing.assert_array_equal(value.isel(at).values, expected)
+
+
+@pytest.mark.parametrize("chunks", [None, {"step": 2}])
+def test_open_run__goes_to_another_process(run, chunks):
+    tree = wdyn.open_run(run, chunks=chunks)
+    sent = pickle.loads(pickle.dumps(tree))
+    for path, group in groups(sent).items():
+        xr.testing.assert_identical(group, groups(tree)[path])
+
+
+def test_open_run__finds_its_files_wherever_the_program_goes(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    opened = wdyn.open_run(run.name)
+    monkeypatch.chdir("/")
+    assert opened["scalars/loss"].values.tolist() == [100.0, 99.0, 98.0, 97.0, 96.0]
+
+
+def test_open_run__leaves_what_is_changed_in_memory_alone(run):
+    opened = wdyn.open_run(run)
+    opened["scalars/loss"][0] = -1.0
+    assert opened["scalars/loss"].values[0] == -1.0
+    assert wdyn.open_run(run)["scalars/loss"].values[0] == 100.0
+
+
+def test_open_run__follows_the_lineage_in_every_group(oracle, run):
+    record(oracle, run, (2, 3), resume=True, attempt={"resumed_from_step": 2})
+    record(oracle, run, (3, 9), resume=True, attempt={"resumed_from_step": 3})
+    plain = groups(xr.open_datatree(run, engine="zarr", chunks=None))
+    assert plain["/states"]["step"].values.tolist() == [0, 1, 2, 3, 4, 2, 3, 3, 9]
+    for attempt, rows in {None: [0, 1, 5, 7, 8], 0: [0, 1, 2, 3, 4], 1: [0, 1, 5, 6], 2: [0, 1, 5, 7, 8]}.items():
+        for path, group in groups(wdyn.open_run(run, attempt=attempt)).items():
+            expected = as_shown(plain[path])
+            chosen = expected.isel(step=rows) if "step" in expected.dims else expected
+            xr.testing.assert_identical(group.load(), chosen.load())
+
+
+def test_open_run__sees_whole_rows_while_they_are_written(oracle, place):
+    with oracle.writer(place) as writer:
+        writer.append(oracle.batch(0, declare=oracle.declaration()))
+        writer.commit()
+        early = wdyn.open_run(place)
+        done = threading.Event()
+
+        def write():
+            for step in range(1, 20):
+                writer.append(oracle.batch(step))
+                writer.commit()
+            done.set()
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        seen = set()
+        while not done.is_set():
+            seen.add(_checked(oracle, wdyn.open_run(place)))
+        thread.join()
+        seen.add(_checked(oracle, wdyn.open_run(place)))
+    assert max(seen) == 20
+    assert len(seen) > 1
+    assert _checked(oracle, early) == 1
+
+
+def _checked(oracle, run):
+    """Check all values of a run; give how many rows each of its groups has."""
+    counts = set()
+    for path, group in groups(run).items():
+        if "step" in group.dims:
+            if "bits_of" not in group.get("value", xr.DataArray(0)).attrs:
+                oracle.check(group.load(), path)
+            counts.add(group.sizes["step"])
+    (count,) = counts
+    return count

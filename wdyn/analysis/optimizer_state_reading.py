@@ -1,0 +1,169 @@
+"""What was recorded of an optimizer: which moments of each parameter, and which settings of each group?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from wdyn import schema
+from wdyn.analysis.inputs import group_or_none, states_or_none, statistics_or_none
+from wdyn.reading.tables import parameters, recorded
+from wdyn.schema import Quantity
+
+Floats = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
+
+_READ = ("rms", "l2", "mean", "zeros", "count", "nonfinite")
+_EPS, _EPS_OF_ADAGRAD = 1e-8, 1e-10  # torch's defaults, where the run does not tell
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Statistics of gradients, updates and moments on one grid.
+
+    Attributes
+    ----------
+    steps, names
+        Labels of the grid: steps at which something was recorded, and parameters.
+    moments
+        Quantities that the optimizer holds, by its own names.
+    values
+        By quantity and statistic, (step, parameter); NaN where nothing was recorded.
+    """
+
+    steps: Steps
+    names: Sequence[str]
+    moments: tuple[str, ...]
+    values: Mapping[tuple[str, str], Floats]
+
+    def of(self, quantity: str, statistic: str) -> Floats:
+        """Give a statistic of a quantity, all NaN where it was not recorded."""
+        nothing = np.full((len(self.steps), len(self.names)), np.nan)
+        return self.values.get((quantity, statistic), nothing)
+
+    def held(self) -> list[set[str]]:
+        """Name the moments that each parameter has at some step."""
+        there = {moment: ~np.isnan(self.of(moment, "nonfinite")).all(axis=0) for moment in self.moments}
+        return [{moment for moment, has in there.items() if has[at]} for at in range(len(self.names))]
+
+    def before_training(self) -> npt.NDArray[np.bool_]:
+        """Say of each parameter whether it had moments before the first step."""
+        rows = self.steps <= 0
+        held = [(self.of(moment, "rms")[rows] > 0).any(axis=0) for moment in self.moments]
+        return np.any([np.zeros(len(self.names), dtype=bool), *held], axis=0)
+
+
+def read(run: xr.DataTree, names: Sequence[str]) -> Recorded | None:
+    """Read what the optimizer used, held and did; None where none of it was recorded."""
+    moments = tuple(sorted(set(recorded(run, schema.STATISTICS)) - set(Quantity)))
+    found = {}
+    for quantity in (Quantity.GRADIENTS, Quantity.UPDATES, *moments):
+        rows = statistics_or_none(run, quantity)
+        if rows is not None:
+            own = rows[list(_READ)].load().reindex({schema.PARAMETER: list(names)})
+            told = own["nonfinite"].notnull().any(schema.PARAMETER)
+            found[quantity] = own.isel({schema.STEP: np.flatnonzero(told.values)})
+    steps = np.unique(np.concatenate([[], *(rows[schema.STEP].values for rows in found.values())])).astype(np.int64)
+    if not steps.size:
+        return None
+    lined_up = {quantity: rows.reindex({schema.STEP: steps}) for quantity, rows in found.items()}
+    values = {
+        (str(quantity), name): rows[name].transpose(schema.STEP, schema.PARAMETER).values
+        for quantity, rows in lined_up.items()
+        for name in _READ
+    }
+    return Recorded(steps, names, moments, values)
+
+
+def groups_of(run: xr.DataTree, names: Sequence[str]) -> Steps:
+    """Give the last group that held each parameter, -1 where no optimizer ever did."""
+    told = parameters(run)[schema.GROUP].sel({schema.PARAMETER: list(names)}).values
+    states = states_or_none(run)
+    if states is None or schema.GROUP not in states:
+        return np.asarray(told, dtype=np.int64)
+    rows = states[schema.GROUP].reindex({schema.PARAMETER: list(names)}).transpose(schema.STEP, schema.PARAMETER)
+    later = _last(rows.where(rows >= 0).values)
+    return np.where(np.isnan(later), told, later).astype(np.int64)
+
+
+def settings(run: xr.DataTree, *, steps: Steps, count: int) -> xr.Dataset:
+    """Read the settings of each of `count` parameter groups.
+
+    Returns
+    -------
+    Dataset
+        (step, group): ``lr`` and ``weight_decay``. (group): ``beta1 beta2 momentum`` at the last step that tells,
+        ``peak_at``, ``pull``, ``optimizer``, ``eps``, ``nesterov``. NaN, or "", where the run does not tell.
+    """
+    scalars = group_or_none(run, schema.SCALARS)
+    logged = xr.Dataset(coords={schema.STEP: steps}) if scalars is None else scalars
+    series = {name: _series(logged, name, count) for name in ("lr", "weight_decay", "beta1", "beta2", "momentum")}
+    over = {name: series[name].reindex({schema.STEP: steps}) for name in ("lr", "weight_decay")}
+    last = {name: (schema.GROUP, _last(series[name].values)) for name in ("beta1", "beta2", "momentum")}
+    known = _known(run, count)
+    said = {
+        "optimizer": np.array([str(one.get("name", "")) for one in known], dtype=np.str_),
+        "eps": np.array([_eps(one) for one in known]),
+        "nesterov": np.array([bool(one.get("nesterov")) for one in known]),
+    }
+    return xr.Dataset(
+        {
+            **over,
+            **last,
+            "peak_at": _peak(series["lr"]),
+            "pull": _pull(series["lr"], series["weight_decay"]),
+            **{name: (schema.GROUP, values) for name, values in said.items()},
+        },
+        {schema.GROUP: np.arange(count)},
+    )
+
+
+def _series(logged: xr.Dataset, name: str, count: int) -> xr.DataArray:
+    """Give one setting (step, group), with a column for each group."""
+    steps = logged[schema.STEP].values
+    values = np.full((len(steps), count), np.nan)
+    if name in logged and schema.GROUP in logged[name].dims:
+        told = logged[name].transpose(schema.STEP, schema.GROUP).values[:, :count]
+        values[:, : told.shape[1]] = told
+    coordinates = {schema.STEP: steps, schema.GROUP: np.arange(count)}
+    return xr.DataArray(values, coordinates, dims=(schema.STEP, schema.GROUP))
+
+
+def _last(rows: Floats) -> Floats:
+    """Give the last value of each column that is not NaN; NaN where there is none."""
+    known = ~np.isnan(rows)
+    at = (known * np.arange(1, len(rows) + 1)[:, None]).max(axis=0, initial=0) - 1
+    return np.where(at >= 0, rows[at, np.arange(rows.shape[1])], np.nan)
+
+
+def _peak(lr: xr.DataArray) -> xr.DataArray:
+    """Give the first step that used the highest learning rate, but for rounding."""
+    reached = lr >= lr.max(schema.STEP) * (1 - 1e-9)
+    steps = xr.where(reached, lr[schema.STEP], np.inf).min(schema.STEP)
+    return steps.where(np.isfinite(steps))
+
+
+def _pull(lr: xr.DataArray, decay: xr.DataArray) -> xr.DataArray:
+    """Sum lr times weight decay over all steps; a row stands for the steps since the row before."""
+    steps = lr[schema.STEP]
+    since = steps.diff(schema.STEP).reindex({schema.STEP: steps}, fill_value=0)
+    # Skips NaN: no step was made to reach the first row, and a rate that could not be read adds nothing.
+    return (lr * decay * since).sum(schema.STEP, min_count=1)
+
+
+def _known(run: xr.DataTree, count: int) -> list[Mapping[str, Any]]:
+    """List what the run's attributes say of each group, numbered on over several optimizers."""
+    optimizers = run.attrs.get(schema.ATTRIBUTES, {}).get("optimizers", [])
+    known = [{**group, "name": one.get("name", "")} for one in optimizers for group in one.get("groups", [])]
+    return (known + [{}] * count)[:count]
+
+
+def _eps(group: Mapping[str, Any]) -> float:
+    usual = _EPS_OF_ADAGRAD if group.get("name") == "Adagrad" else _EPS
+    value = group.get("eps", usual)
+    return float(value) if isinstance(value, int | float) else usual

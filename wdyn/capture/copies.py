@@ -1,0 +1,46 @@
+"""What did tensors hold before? Copies beside them, by name, in memory that is used again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+Tensors = Mapping[str, Tensor]
+
+
+class Copies:
+    """One copy of each of some tensors, where these lie."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Tensor] = {}
+
+    def keep(self, tensors: Tensors) -> None:
+        """Copy these tensors, and let go of all others."""
+        self._held = {name: _copied(tensor.detach(), self._held.get(name)) for name, tensor in tensors.items()}
+
+    def add(self, tensors: Tensors) -> int:
+        """Copy those tensors of which there is no copy; return how many bytes these took."""
+        new = {name: tensor.detach().clone() for name, tensor in tensors.items() if name not in self._held}
+        self._held |= new
+        return sum(copy.nbytes for copy in new.values())
+
+    def of(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Give the copies of these tensors, where there is one of the same shape and device."""
+        pairs = ((name, tensor, self._held.get(name)) for name, tensor in tensors.items())
+        return {name: copy for name, tensor, copy in pairs if copy is not None and _comparable(copy, tensor)}
+
+
+def _copied(tensor: Tensor, onto: Tensor | None) -> Tensor:
+    if onto is not None and onto.dtype == tensor.dtype and _comparable(onto, tensor):
+        return onto.copy_(tensor)
+    return tensor.clone()
+
+
+def _comparable(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.device == other.device
+
+
+def amount(count: int) -> str:
+    """Write an amount of memory."""
+    return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.0f} MB"

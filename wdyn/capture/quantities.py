@@ -1,0 +1,127 @@
+"""Which rows does a step give: numbers of weights, updates, gradients, displacement and moments, and relations?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from wdyn import schema
+from wdyn.capture.copies import Copies
+from wdyn.capture.first_weights import FirstWeights
+from wdyn.capture.measuring import Layout, Measurement, Shown, measured, quantity_rows, spread, together
+from wdyn.capture.moments import moments, quantity_name
+from wdyn.capture.optimizers import gradient_scale, group_of_parameter
+from wdyn.capture.partition import Partition
+from wdyn.capture.relations import Relations
+from wdyn.rows import Before, Row
+from wdyn.schema import Extra, Quantity
+
+Live = Mapping[str, Tensor]
+"""The tensors of the model that hold values of their own, by name."""
+
+_OF_UPDATES = frozenset({Quantity.UPDATES, Extra.UPDATE_COSINE, Extra.PREDICTED_UPDATE})
+
+
+class Quantities:
+    """Measures what is wanted of each step; between its parts it holds copies and numbers, no tensor of the model.
+
+    Parameters
+    ----------
+    optimizers
+        Whose moments and rules are asked.
+    what
+        The quantities and extras that are wanted. What compares updates needs these, and records them too.
+    before
+        What the run held that is continued, if any.
+    tell
+        Tells the user of memory that is taken, and of what cannot be recorded.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[Optimizer],
+        what: Collection[Quantity | Extra],
+        *,
+        before: Before | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._optimizers, self._what = optimizers, frozenset(what)
+        self._updates = bool(_OF_UPDATES & self._what)
+        self._before = Copies()
+        self._first = FirstWeights(before, tell=tell)
+        self._relations = Relations(optimizers, what, tell=tell)
+        self._gradients: dict[int, Measurement] = {}
+
+    def prepare(self, live: Live) -> None:
+        """Copy the weights, so that what the next step does to them can be measured."""
+        if self._updates:
+            self._before.keep(live)
+
+    def see_gradients(self, optimizer: Optimizer | None, live: Live, *, partitions: Mapping[str, Partition]) -> None:
+        """Measure gradients as the optimizer (None: nobody) is about to use them, and keep what predicts its step."""
+        if Quantity.GRADIENTS not in self._what and not self._relations.predicts:
+            return
+        held = None if optimizer is None else set(group_of_parameter([optimizer]))
+        scale = 1.0 if optimizer is None else gradient_scale(optimizer)
+        owned = {name: tensor for name, tensor in live.items() if held is None or id(tensor) in held}
+        gradients = {name: grad for name, tensor in owned.items() if (grad := _gradient(tensor, scale)) is not None}
+        if Quantity.GRADIENTS in self._what:
+            self._gradients[id(optimizer)] = measured(gradients, partitions)
+        if optimizer is not None:
+            self._relations.see(optimizer, owned, gradients)
+
+    def rows(self, step: int, live: Live, layout: Layout, *, stepped: bool) -> Iterator[Row]:
+        """Give the rows of all that is wanted.
+
+        Updates and gradients are "not recorded" unless `stepped`, with `prepare` and `see_gradients` before it.
+        """
+        for quantity, measurement in self._measured(live, layout, stepped=stepped):
+            yield from quantity_rows(quantity, step, measurement, layout)
+            if quantity == Quantity.UPDATES:
+                yield self._relations_row(step, live, measurement, layout.whole)
+        if Extra.MOMENTS in self._what:
+            for key, tensors in moments(self._optimizers, live).items():
+                yield from _rows(key, step, measured(tensors, layout.partitions), layout)
+        self._gradients = {}
+
+    def _measured(self, live: Live, layout: Layout, *, stepped: bool) -> Iterator[tuple[Quantity, Measurement]]:
+        cuts = layout.partitions
+        if Quantity.WEIGHTS in self._what:
+            yield Quantity.WEIGHTS, measured(live, cuts)
+        if self._updates:
+            yield Quantity.UPDATES, _difference(live, self._before.of(live) if stepped else {}, cuts)
+        if Quantity.GRADIENTS in self._what:
+            yield Quantity.GRADIENTS, together([measured({}, cuts), *(self._gradients.values() if stepped else ())])
+        if Quantity.DISPLACEMENT in self._what:
+            yield Quantity.DISPLACEMENT, _difference(live, self._first.of(live), cuts)
+
+    def _relations_row(self, step: int, live: Live, updates: Measurement, shown: Shown) -> Row:
+        """Say how the updates that were just measured stand to other tensors."""
+        changed = {name: live[name] for name in updates.whole.place}
+        numbers = updates.whole.measured.statistics()
+        norms = np.where(numbers["nonfinite"] == 0, numbers["l2"], np.nan)  # l2 is that of the finite elements
+        found = self._relations.of(step, changed, self._before.of(changed), norms)
+        at = updates.whole.at(shown)
+        return Row(schema.RELATIONS, step, {name: spread(values, at, shown=shown) for name, values in found.items()})
+
+
+def _difference(live: Live, before: Live, partitions: Mapping[str, Partition]) -> Measurement:
+    return measured({name: tensor for name, tensor in live.items() if name in before}, partitions, minus=before)
+
+
+def _rows(key: str, step: int, measurement: Measurement, layout: Layout) -> Iterator[Row]:
+    quantity = quantity_name(key)
+    attributes = {} if quantity == key else {"quantity": key}
+    return quantity_rows(quantity, step, measurement, layout, attributes=attributes)
+
+
+def _gradient(tensor: Tensor, scale: float) -> Tensor | None:
+    gradient = tensor.grad
+    if gradient is None:
+        return None
+    dense = gradient.detach().to_dense() if gradient.layout != torch.strided else gradient.detach()
+    return dense if scale == 1.0 else dense / scale

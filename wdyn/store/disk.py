@@ -1,0 +1,67 @@
+"""How do the files of one commit get into place: all of them durable before a reader can count on any?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from wdyn.store import files
+from wdyn.store.files import Piece
+
+
+class Disk:
+    """Files of a run that were written since the last `publish`.
+
+    A file that is new belongs to rows that nobody can see yet, and is written in place. One that is there, such as
+    the unfinished chunk of an array, holds committed rows: its successor waits beside it until it is durable, since a
+    rename that outlives the bytes would lose them in a power cut.
+
+    Parameters
+    ----------
+    root
+        The run's folder.
+
+    Attributes
+    ----------
+    bytes_written
+        Size of all files that were written so far.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.bytes_written = 0
+        self._root = root
+        self._written: list[str] = []
+        self._waiting: dict[str, str] = {}  # a successor's path, and where it belongs
+        self._renamed: list[str] = []
+
+    def write(self, path: str, pieces: Iterable[Piece], *, expected_bytes: int = 0) -> None:
+        """Write a file of the next commit, whether it is there or not."""
+        try:
+            self.bytes_written += files.write(path, pieces, new=True, expected_bytes=expected_bytes)
+            self._written.append(path)
+        except FileExistsError:
+            self.rewrite(path, pieces)
+
+    def rewrite(self, path: str, pieces: Iterable[Piece]) -> None:
+        """Write the successor of a file that is there."""
+        partial = path + files.PARTIAL
+        self.bytes_written += files.write(partial, pieces)
+        self._waiting[partial] = path
+
+    def publish(self, path: str, data: bytes) -> None:
+        """Make all that was written durable and put it in its place; then replace the file that tells of it."""
+        files.make_durable(self._root, [*self._written, *self._waiting])
+        for partial, place in list(self._waiting.items()):
+            Path(partial).replace(place)
+            del self._waiting[partial]
+            self._renamed.append(place)
+        partial = path + files.PARTIAL
+        self.bytes_written += files.write(partial, [data])
+        files.make_durable(self._root, [*self._renamed, partial])
+        Path(partial).replace(path)
+        files.sync(Path(path).parent)
+        self._written, self._renamed = [], []
+
+    def describe(self, path: str, data: bytes) -> None:
+        """Replace a file that no commit depends on."""
+        self.bytes_written += files.replace(path, data)
