@@ -101,6 +101,17 @@ def run(tmp_path):
         coords={"step": every, "attempt": ("step", np.where(every > 300, 1, 0))},
     )
     weights = xr.Dataset({"value": (("step", "layer"), np.zeros((3, 12)))}, coords={"step": [0, 100, 600]})
+    of_a, of_b = (
+        {
+            "wdyn": {
+                "path": path,
+                "stack": "decoder",
+                "layers": list(range(12)),
+                "names": [f"{path}.{at}" for at in range(12)],
+            }
+        }
+        for path in "ab"
+    )
     about = {
         "format": 1,
         "model": "GPT",
@@ -121,8 +132,8 @@ def run(tmp_path):
             "/statistics/weights": statistics,
             "/statistics/updates": statistics.isel(step=slice(1, None)),
             "/scalars": scalars,
-            "/weights/a-0000": weights,
-            "/weights/b-0001": weights.isel(step=slice(0, 1)),
+            "/weights/a-0000": weights.assign_attrs(of_a),
+            "/weights/b-0001": weights.isel(step=slice(0, 1)).assign_attrs(of_b),
         }
     )
 

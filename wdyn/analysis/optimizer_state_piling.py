@@ -54,10 +54,10 @@ def pile(steps: npt.NDArray[np.int64], norms: Floats, *, straightness: float, le
     """
     finite = np.isfinite(norms)
     known = len(norms) if finite.all() else int(finite.argmin())
-    steps, norms = steps[:known].astype(np.float64), norms[:known]
+    norms = norms[:known]
     if known < least_rows or norms[0] <= 0:
         return Pile()
-    slopes, squares = _lines(steps, norms)
+    slopes, squares = _lines(steps[:known].astype(np.float64), norms)
     straight = np.flatnonzero((squares >= straightness) & (slopes > 0) & (np.arange(known) >= least_rows - 1))
     if not straight.size:
         return Pile()

@@ -48,14 +48,15 @@ class Recorded:
 
     def held(self) -> list[set[str]]:
         """Name the moments that each parameter has at some step."""
-        there = {moment: ~np.isnan(self.of(moment, "nonfinite")).all(axis=0) for moment in self.moments}
-        return [{moment for moment, has in there.items() if has[at]} for at in range(len(self.names))]
+        rows = {moment: ~np.isnan(self.of(moment, "nonfinite")) for moment in self.moments}
+        return [{moment for moment, known in rows.items() if known[:, at].any()} for at in range(len(self.names))]
 
     def before_training(self) -> npt.NDArray[np.bool_]:
         """Say of each parameter whether it had moments before the first step."""
-        rows = self.steps <= 0
-        held = [(self.of(moment, "rms")[rows] > 0).any(axis=0) for moment in self.moments]
-        return np.any([np.zeros(len(self.names), dtype=bool), *held], axis=0)
+        before = np.zeros(len(self.names), dtype=np.bool_)
+        for moment in self.moments:
+            before |= (self.of(moment, "rms")[self.steps <= 0] > 0).any(axis=0)
+        return before
 
 
 def read(run: xr.DataTree, names: Sequence[str]) -> Recorded | None:
@@ -144,8 +145,8 @@ def _last(rows: Floats) -> Floats:
 def _peak(lr: xr.DataArray) -> xr.DataArray:
     """Give the first step that used the highest learning rate, but for rounding."""
     reached = lr >= lr.max(schema.STEP) * (1 - 1e-9)
-    steps = xr.where(reached, lr[schema.STEP], np.inf).min(schema.STEP)
-    return steps.where(np.isfinite(steps))
+    steps = lr[schema.STEP].where(reached)
+    return steps.min(schema.STEP)  # skips NaN: the steps that used a lower one
 
 
 def _pull(lr: xr.DataArray, decay: xr.DataArray) -> xr.DataArray:
@@ -153,13 +154,16 @@ def _pull(lr: xr.DataArray, decay: xr.DataArray) -> xr.DataArray:
     steps = lr[schema.STEP]
     since = steps.diff(schema.STEP).reindex({schema.STEP: steps}, fill_value=0)
     # Skips NaN: no step was made to reach the first row, and a rate that could not be read adds nothing.
-    return (lr * decay * since).sum(schema.STEP, min_count=1)
+    whole: xr.DataArray = (lr * decay * since).sum(schema.STEP, min_count=1)
+    return whole
 
 
 def _known(run: xr.DataTree, count: int) -> list[Mapping[str, Any]]:
     """List what the run's attributes say of each group, numbered on over several optimizers."""
     optimizers = run.attrs.get(schema.ATTRIBUTES, {}).get("optimizers", [])
-    known = [{**group, "name": one.get("name", "")} for one in optimizers for group in one.get("groups", [])]
+    known: list[Mapping[str, Any]] = [
+        {**group, "name": one.get("name", "")} for one in optimizers for group in one.get("groups", [])
+    ]
     return (known + [{}] * count)[:count]
 
 

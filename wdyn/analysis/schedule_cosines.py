@@ -51,11 +51,12 @@ def cosine(t: Floats, y: Floats) -> Curve:
 def restarts(t: Floats, y: Floats) -> Curve | None:
     """Fit half cosines that fall and begin anew; wherever the rate rises is a restart."""
     begun = np.flatnonzero(np.diff(y) > SAME) + 1
-    if not 1 <= len(begun) <= len(y) / 3:
-        return None
+    if not 1 <= len(begun) <= _MOST_CYCLES or np.diff(begun).min(initial=2) < 2:
+        return None  # a rise of two rows is a climb
     number = np.searchsorted(begun, np.arange(len(y)), side="right")
     fits = [_falls(t, y, number, begun, multiple) for multiple in _MULTIPLES]
-    return min(fits, key=lambda fit: float(np.abs(fit.at(t) - y).max()))
+    sound = [fit for fit in fits if fit.period > 0]
+    return min(sound, key=lambda fit: float(np.abs(fit.at(t) - y).max()), default=None)
 
 
 def _falls(t: Floats, y: Floats, number: Ints, begun: Ints, multiple: int) -> Curve:

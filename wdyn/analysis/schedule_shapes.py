@@ -215,7 +215,9 @@ def _cycles(name: str, curve: Curve, *, made: float) -> float:
         return (made - curve.start) / curve.period
     if name != RESTARTS:
         return np.nan
-    count, begun, length = 0.0, curve.start, curve.period
-    while begun + length <= made + SAME * length:
-        count, begun, length = count + 1, begun + length, length * curve.factor
-    return count + max(0.0, made - begun) / length
+    done, by = (made - curve.start) / curve.period, curve.factor
+    if by == 1:
+        return done
+    # k falls take (by^k - 1) / (by - 1) first periods.
+    whole = np.floor(np.log(done * (by - 1) + 1) / np.log(by) + SAME)
+    return float(whole + (done - (by**whole - 1) / (by - 1)) / by**whole)

@@ -74,6 +74,6 @@ def _changed(before: Before, rows: Sequence[Row]) -> list[str]:
     names = before.table[schema.PARAMETER].tolist()
     differ = np.zeros(len(names), dtype=bool)
     for statistic, old in before.statistics.items():
-        new = row.values[statistic][: len(old)]
+        new = np.asarray(row.values[statistic])[: len(old)]
         differ[: len(old)] |= np.abs(new - old) > _CLOSE * np.abs(old)  # False where either is NaN: not recorded
     return [name for name, one in zip(names, differ, strict=True) if one]

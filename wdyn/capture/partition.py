@@ -38,7 +38,7 @@ class Cut:
         """Show what the cut leaves; where runs repeat, they stay an axis of their own."""
         repeats, axis = tensor.shape[self.axis] // self.period, self.axis
         if repeats > 1:
-            tensor, axis = tensor.unflatten(axis, (repeats, self.period)), axis + 1  # type: ignore[no-untyped-call]
+            tensor, axis = tensor.unflatten(axis, (repeats, self.period)), axis + 1
         return tensor.narrow(axis, self.start, self.size)
 
 

@@ -1,4 +1,4 @@
-"""What did the learning rate do? The rates, the way gone against their sum, clipping, and who owns the gradient norm."""
+"""What did the learning rate do? The rates, the way against their sum, clipping, and owners of the gradient norm."""
 
 from __future__ import annotations
 
@@ -68,22 +68,21 @@ def _rates(ax: Axes, result: xr.Dataset) -> None:
     """Draw one line for each schedule, over what was fitted to it."""
     for groups, colour in zip(alike(result), SERIES * result.sizes[schema.GROUP], strict=False):
         one = result.sel({schema.GROUP: groups[0]}).dropna(schema.STEP, subset=["lr"])
-        label = (
-            which(result, groups).removeprefix("learning rate of ") if result.sizes[schema.GROUP] > 1 else "recorded"
-        )
+        label = which(result, groups).removeprefix("learning rate of ")
         ax.plot(one[schema.STEP], one["lr"], color=colour, linewidth=3, alpha=0.35, label=label)
         if one["schedule"].item() != OTHER:
             ax.plot(one[schema.STEP], one["fitted"], color=colour, linewidth=1, linestyle="--", label="as recognised")
-    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    if len(handles) <= 2 * len(SERIES):
-        ax.legend(list(handles.values()), list(handles), fontsize=8, frameon=False)
+    handles, labels = ax.get_legend_handles_labels()
+    by_label = dict(zip(labels, handles, strict=True))
+    if len(by_label) <= 2 * len(SERIES):
+        ax.legend(list(by_label.values()), list(by_label), fontsize=8, frameon=False)
     ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
     _steps(ax, "learning rate")
 
 
 def _path(ax: Axes, result: xr.Dataset) -> None:
     """Draw which share of the way, and of the sum of rates, lies behind each step."""
-    group = int(result[schema.GROUP].values[int(result["path_off"].fillna(-1).argmax())])
+    group = int(result[schema.GROUP].values[result["path_off"].fillna(-1).values.argmax()])
     one = result[["path_length", "lr_sum"]].sel({schema.GROUP: group}).dropna(schema.STEP)
     lines = (("lr_sum", "sum of rates", GREY, 3.0), ("path_length", "path: sum of update norms", GOOD, 1.4))
     for name, label, colour, width in lines:
@@ -101,8 +100,9 @@ def _norms(ax: Axes, result: xr.Dataset) -> None:
         say(ax, "No logged gradient norm is finite.")
         return
     ax.plot(finite[schema.STEP], finite, color=GREY, linewidth=1, label="gradient norm")
-    clipped = result["clip_coefficient"].sel({schema.STEP: finite[schema.STEP]}).values < 1
-    ax.plot(finite[schema.STEP][clipped], finite[clipped], ".", color=BAD, markersize=3, label="clipped")
+    clipped = finite[result["clip_coefficient"].sel({schema.STEP: finite[schema.STEP]}).values < 1]
+    if clipped.size:
+        ax.plot(clipped[schema.STEP], clipped, ".", color=BAD, markersize=3, label="clipped")
     if (finite > 0).all():
         ax.set_yscale("log")
     ax.legend(fontsize=8, frameon=False)

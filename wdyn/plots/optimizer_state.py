@@ -1,4 +1,4 @@
-"""How far does the optimizer step? By role and layer at the end, over time beside the learning rate, with the gradient."""
+"""How far does the optimizer step? By role and layer at the end, and over time beside learning rate and gradient."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _label(result: xr.Dataset) -> str:
 
 
 def _by_layer(result: xr.Dataset) -> xr.DataArray:
-    """Step at the last row, root mean square over the weights of a role in a layer: (role, layer); empty without any."""
+    """Step at the last row, root mean square over the weights of a role in a layer: (role, layer); may be empty."""
     last = _steps(result)[0]
     inside = (result["layer"] >= 0).values & (result["kind"] == schema.Kind.WEIGHT).values
     if not last.sizes[schema.STEP] or not inside.any():
@@ -100,7 +100,7 @@ def _by_layer(result: xr.Dataset) -> xr.DataArray:
     both = zip(squares["stack"].values, squares["role"].values, strict=True)
     labels = [f"{stack} {role}" if several else str(role) for stack, role in both]
     rows, columns = list(dict.fromkeys(labels)), sorted(set(squares["layer"].values.tolist()))
-    at = ([rows.index(label) for label in labels], np.searchsorted(columns, squares["layer"].values))
+    at = (np.array([rows.index(label) for label in labels]), np.searchsorted(columns, squares["layer"].values))
     total, count = np.zeros((2, len(rows), len(columns)))
     known = squares.notnull().values
     np.add.at(total, at, np.where(known, squares.values, 0.0))
@@ -155,7 +155,7 @@ def _over_time(ax: Axes, result: xr.Dataset) -> None:
     if (layers >= 0).any():
         _layer_lines(ax, drawn)
     elif drawn.sizes[schema.PARAMETER] <= _FEW:
-        for colour, name in zip(SERIES[1:] + (SERIES[0],), drawn[schema.PARAMETER].values.tolist(), strict=False):
+        for colour, name in zip((*SERIES[1:], SERIES[0]), drawn[schema.PARAMETER].values.tolist(), strict=False):
             _line(ax, drawn.sel({schema.PARAMETER: name}), colour, label=plain(short(name)))
     else:
         _band(ax, drawn)

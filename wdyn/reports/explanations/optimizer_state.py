@@ -14,14 +14,14 @@ OPTIMIZER_STATE = {
     "OPT002": Explanation(
         "Each step uses the sum of all gradients so far instead of its own: weights are driven on by gradients of long "
         "ago, swing around the optimum and may never settle.",
-        "From the first row on, the gradient norm rises in a line (R² at least {straightness:g}, {least_rows:g} rows or "
-        "more) to {growth:g} times its first value, at {pace:g} to 2 times the pace of equal gradients that add up.",
+        "From the first row on, the gradient norm rises in a line (R² at least {straightness:g}, {least_rows:g} rows "
+        "or more) to {growth:g} times its first value, at {pace:g} to 2 times the pace of equal gradients that add up.",
         "No optimizer.zero_grad() in the loop, or one that is called on another optimizer.",
         "Call zero_grad() once for every step. Micro-batches are no cause: their sum is reset at each step.",
     ),
     "OPT003": Explanation(
-        "A parameter asks for gradients, and no optimizer will ever use them: it keeps its first values, at the cost of "
-        "a backward pass.",
+        "A parameter asks for gradients, and no optimizer will ever use them: it keeps its first values, at the cost "
+        "of a backward pass.",
         "requires_grad is true, and no parameter group held it at any recorded step, though an optimizer was watched.",
         "A module made after the optimizer, a list of parameters that misses some, a plain Python list of modules, or "
         "a second optimizer that was not given to wdyn.watch.",
@@ -48,8 +48,8 @@ OPTIMIZER_STATE = {
         "A moment that holds NaN or infinity never recovers: every later average contains it, and the weight stands "
         "still or turns NaN itself.",
         "One such value, in any moment of any parameter, at one recorded step is enough.",
-        "A gradient that was not finite and was used all the same; or one so large that its square overflows: above "
-        "1.8e19 in float32, above 255 in float16.",
+        "A gradient that was not finite and was used all the same, or one so large that its square overflows: beyond "
+        "1e20 in float32, beyond a few hundred in float16.",
         "Skip steps with such gradients (a GradScaler does, or check what clip_grad_norm_ returns), keep moments in "
         "float32, and go back to a state from before.",
     ),
@@ -66,8 +66,8 @@ OPTIMIZER_STATE = {
         "Adam makes steps of like size for large and small gradients, by dividing by their running size. Here eps is "
         "the larger of the two, so steps shrink with the gradients after all.",
         "At the last row, the root of the mean second moment is below eps.",
-        "Gradients that are tiny: a loss divided by a large number, saturated units, a weight that hardly matters; or a "
-        "large eps on purpose.",
+        "Gradients that are tiny: a loss divided by a large number, saturated units, a weight that hardly matters; or "
+        "a large eps on purpose.",
         "Scale the loss up or eps down, 1e-15 say, if the weight should train at full speed.",
     ),
     "OPT009": Explanation(
