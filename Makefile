@@ -10,7 +10,7 @@ MEASURED := build/benchmarks
 # One thread a worker: the tests' arrays are small, and two workers share the cores.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test test-long bench lint types format clean
+.PHONY: help demo examples test test-long bench lint types format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -23,6 +23,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## train a small GPT, watched, and write its report to wdyn-demo/ (or DEMO=directory)
 	$(BIN)/wdyn demo $(DEMO)
+
+examples: $(READY)  ## run every example in full; the experiments say which of their claims held
+	for example in examples/*.py; do echo "== $$example" && $(BIN)/python $$example || exit 1; done
 
 test: $(READY)  ## run the tests
 	$(TEST)

@@ -259,7 +259,7 @@ def draw(figures: Path, weights: dict[str, xr.DataArray], runs: dict[str, xr.Dat
                 line(ax, w["step"].values, w.sel(run=name + suffix).values, colour, name)
             ax.axhline(GOALS[label], color="0.5", linewidth=0.8, linestyle="--")
             ax.set(xlabel="epoch", ylabel="weight")
-            ax.legend(frameon=False)
+            ax.legend(framealpha=1)
             figure.savefig(figures / f"weight-{label}{suffix.replace(' ', '-')}.png", dpi=120)
     for suffix, title in (("", "with zero_grad"), (PILED, "without zero_grad")):
         figure, ax = new_figure(f"A small transformer, {title}")
@@ -267,7 +267,7 @@ def draw(figures: Path, weights: dict[str, xr.DataArray], runs: dict[str, xr.Dat
             loss = losses(runs[name + suffix])
             line(ax, np.arange(len(loss)), loss, colour, name)
         ax.set(xlabel="step", ylabel="loss")
-        ax.legend(frameon=False)
+        ax.legend(framealpha=1)
         figure.savefig(figures / f"transformer{suffix.replace(' ', '-')}.png", dpi=120)
     for name in ("Adam", "Adam" + PILED):
         state = wdyn.optimizer_state(runs[name])

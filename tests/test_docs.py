@@ -13,6 +13,8 @@ from wdyn.cli import main
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXPERIMENTS = {path.name.removeprefix("test_") for path in (ROOT / "tests" / "examples").glob("test_*.py")}
+"""Examples that take minutes; tests of their own run them in a short form."""
 SHELL = {"sh", "bash", "shell", "console"}
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -78,7 +80,7 @@ def test_readme__shows_how_to_wrap_a_loop():
     assert any(language == "python" and "wdyn.watch(" in code for language, code, _ in blocks(ROOT / "README.md"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path.name not in EXPERIMENTS], ids=name_of)
 def test_examples__run(path, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path)])
     runpy.run_path(str(path), run_name="__main__")

@@ -5,10 +5,12 @@ import gc
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -481,6 +483,85 @@ def test_watch__a_slow_disk_drops_snapshots_keeps_rows_and_says_so(
     lost = run.attrs["wdyn"]["lost"]
     assert lost["rows"] == 0
     assert lost["snapshots"] in (31 - kept, 32 - kept)  # the last step's, if dropped, is taken again at the end
+
+
+# A first snapshot that is large.
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every snapshot counts as large."""
+    monkeypatch.setattr("wdyn.capture.batches._AT_ONCE_BYTES", 0)
+
+
+@pytest.mark.usefixtures("large")
+def test_first_snapshot__that_is_large_follows_the_first_row(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, go, write = nn.Linear(3, 2), threading.Event(), files.write
+
+    def held(path: str, *args: object, **kwargs: object) -> int:
+        assert "/value/" not in path or go.wait(60)
+        return write(path, *args, **kwargs)
+
+    monkeypatch.setattr(files, "write", held)
+    with wdyn.watch(model, to=place, every=1, snapshots=wdyn.at(0)) as w:
+        first = copy.deepcopy(model.state_dict())
+        assert w.committed == 0
+        run = wdyn.open_run(place)
+        assert steps_of(run, "statistics/weights") == steps_of(run, "states") == [0]
+        assert steps_of(run, "weights/weight-0000") == []
+        with torch.no_grad():
+            model.weight += 1
+        w.step()
+        go.set()
+        w.flush()
+        assert steps_of(wdyn.open_run(place), "weights/weight-0000") == [0]
+    run = wdyn.open_run(place)
+    assert steps_of(run, "weights/weight-0000") == [0, 1]
+    kept = wdyn.state_dict(run, step=0)
+    assert all(torch.equal(kept[name], tensor) for name, tensor in first.items())
+
+
+@pytest.mark.usefixtures("large")
+def test_first_snapshot__that_is_large_and_fails_is_told_as_any_later_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files.write
+
+    def full(path: str, *args: object, **kwargs: object) -> int:
+        if "/value/" in path:
+            raise OSError(28, "No space left on device")
+        return write(path, *args, **kwargs)
+
+    monkeypatch.setattr(files, "write", full)
+    with pytest.warns(WdynWarning, match=r"stopped recording.*No space left.*up to step 0 are safe"):
+        with wdyn.watch(nn.Linear(3, 2), to=place, every=1) as w:
+            w.flush()
+            w.step()
+    assert steps_of(wdyn.open_run(place), "statistics/weights") == [0]
+
+
+@pytest.mark.usefixtures("large")
+def test_first_snapshot__that_would_leave_rows_no_room_is_published_with_its_row(place: Path) -> None:
+    with wdyn.watch(nn.Linear(300, 300), to=place, queue_bytes=400_000):
+        assert steps_of(wdyn.open_run(place), "weights/weight-0000") == [0]
+
+
+def test_capture_seconds__of_the_first_row_hold_what_entering_cost(
+    model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, clock = files.make_durable, [0.0]
+
+    def slow(*args: object) -> None:
+        clock[0] += 2
+        sync(*args)
+
+    monkeypatch.setattr(files, "make_durable", slow)
+    monkeypatch.setattr("wdyn.recording.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    with wdyn.watch(model, adamw(model), to=place):
+        pass
+    scalars = wdyn.open_run(place)["scalars"].sel(step=0)
+    assert scalars["capture_seconds"] == 4  # the first commit flushes twice
+    assert scalars["bytes_written"] > 0
 
 
 # Default snapshots.

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from wdyn.analysis.binned_distances import kolmogorov_smirnov as kolmogorov_smirnov
     from wdyn.analysis.binned_distances import wasserstein as wasserstein
     from wdyn.analysis.catalogue import analyzers as analyzers
+    from wdyn.analysis.compare_runs import compare_runs as compare_runs
     from wdyn.analysis.depth import depth_growth as depth_growth
+    from wdyn.analysis.distribution import distribution as distribution
     from wdyn.analysis.initialization import init_audit as init_audit
     from wdyn.analysis.learning_rate import learning_rate as learning_rate
     from wdyn.analysis.movement import movement as movement
     from wdyn.analysis.optimizer_state import optimizer_state as optimizer_state
     from wdyn.analysis.tying import tied_weights as tied_weights
+    from wdyn.analysis.update_sizes import update_sizes as update_sizes
     from wdyn.capture.clipping import watch_clipping as watch_clipping
     from wdyn.capture.schedule import at as at
     from wdyn.capture.schedule import budget as budget
@@ -54,12 +57,15 @@ _HOMES = {
     "analysis.binned": ("quantile", "rebin", "tail_weight"),
     "analysis.binned_distances": ("kolmogorov_smirnov", "wasserstein"),
     "analysis.catalogue": ("analyzers",),
+    "analysis.compare_runs": ("compare_runs",),
     "analysis.depth": ("depth_growth",),
+    "analysis.distribution": ("distribution",),
     "analysis.initialization": ("init_audit",),
     "analysis.learning_rate": ("learning_rate",),
     "analysis.movement": ("movement",),
     "analysis.optimizer_state": ("optimizer_state",),
     "analysis.tying": ("tied_weights",),
+    "analysis.update_sizes": ("update_sizes",),
     "capture.clipping": ("watch_clipping",),
     "capture.schedule": ("at", "budget", "every", "log_spaced"),
     "capture.spikes": ("spike",),

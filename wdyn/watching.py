@@ -15,10 +15,11 @@ from wdyn.capture.anatomy import addresses
 from wdyn.capture.choosing import Select, wanted_by
 from wdyn.capture.declared import Declared
 from wdyn.capture.optimizers import as_optimizers, skipped_step
+from wdyn.capture.plan import Plan
 from wdyn.capture.schedule import Decision, as_schedule, budget
 from wdyn.capture.watched import check_compression, check_model, declared_parts, quantities
 from wdyn.errors import InvalidArgument
-from wdyn.recording import Plan, Recording
+from wdyn.recording import Recording
 from wdyn.store.place import check_place
 
 LOG_SPACED = "log-spaced"

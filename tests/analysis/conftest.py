@@ -126,7 +126,8 @@ def _weights(
         coords = {"step": steps[rows], "attempt": ("step", np.zeros(rows.sum(), int))}
         if first.layer != -1:
             coords["layer"] = [p.layer for p in members]
-        about = {"path": first.path, "role": first.role, "stack": first.stack, "names": names}
+        layers = [] if first.layer == -1 else [p.layer for p in members]
+        about = {"path": first.path, "role": first.role, "stack": first.stack, "names": names, "layers": layers}
         nodes[slug] = xr.Dataset({"value": (dims, values)}, coords, attrs={"wdyn": about})
         slugs |= dict.fromkeys(names, slug)
     return nodes, slugs

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.stats import linregress, spearmanr
 
+import wdyn
 from wdyn.analysis.depth import depth_growth
-from wdyn.analysis.layers import half_step, log_slope, rank_correlation
+from wdyn.analysis.layers import half_step, lead, log_slope, rank_correlation
 from wdyn.schema import Parts
+from wdyn.testing import make_run
 
 STEPS = [0, 10, 20, 30, 40]
 RAMP = np.linspace(0, 1, len(STEPS))
@@ -237,3 +239,34 @@ def test_half_step__is_nan_for_what_hardly_moved() -> None:
 
 def test_half_step__lies_between_the_rows_around_it() -> None:
     assert_allclose(half_step(np.exp([0, 0.1, 0.9, np.nan, 1.0]), np.array(STEPS)), 15)
+
+
+def test_norm__grows_and_orders_the_layers_like_the_values_do(plant: Any, tree: Any) -> None:
+    run = tree(blocks(plant, [3.0, 2.0, 1.5]), steps=STEPS)
+    result = depth_growth(run).sel(role="q")
+    for layer, one in enumerate(blocks(plant, [3.0, 2.0, 1.5])):
+        exact = np.linalg.norm(np.asarray(one.values, np.float64).reshape(len(STEPS), -1), axis=1)
+        assert_allclose(result["norm"].sel(layer=layer), exact, rtol=1e-9)
+        assert_allclose(result["norm_growth"].sel(layer=layer), exact / exact[0], rtol=1e-9)
+        assert_allclose(result["norm_change"].sel(layer=layer), exact - exact[0], rtol=1e-9, atol=1e-12)
+    assert float(result["norm_correlation"].isel(step=-1)) == -1
+    assert float(result["norm_slope"].isel(step=-1)) < 0
+
+
+def test_recorded_parts__are_read_at_every_row_and_not_from_snapshots() -> None:
+    run = make_run(layers=2, growth_by_layer=[3.0, 1.5], steps=(0, 10, 20, 40), frozen=["blocks.1.attn.qkv.weight"])
+    del run["weights"]
+    result = depth_growth(run)
+    assert result["role"].values[result["fused"].values].tolist() == ["qkv"]
+    parts = wdyn.statistics(run, parts=True)
+    for role in ("q", "k", "v"):
+        true = parts["std"].isel(part=(parts["role"] == role).values)
+        assert_allclose(result["std"].sel(role=role), true)
+        assert result["source"].sel(role=role) == "statistics"
+        assert result["trainable"].sel(role=role).values.tolist() == [True, False]
+
+
+def test_lead__is_how_many_steps_the_early_layers_are_ahead() -> None:
+    assert lead(np.array([10.0, 20, 30, 40, 50, 60])) == 40
+    assert lead(np.array([60.0, np.nan, 50, 10])) == -50
+    assert np.isnan(lead(np.array([10.0, np.nan, 20])))

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.testing import assert_allclose
 from torch import nn
 
+import wdyn
 from wdyn.analysis.initialization import init_audit
 from wdyn.errors import InvalidArgument
 
@@ -86,7 +87,9 @@ def test_init_audit__reproduces_the_first_values_of_a_gpt_with_a_tied_head(plant
     assert round(of("pos_embedding", "std")[0], 3) == 0.044
     assert set(of("norm", "rule")) == {"ones"}
     assert set(result["rule"].values[result["kind"].values == "bias"]) == {"zeros"}
-    assert set(result["verdict"].values) == {"fits"}
+    verdicts = result["verdict"].to_series()
+    assert verdicts.pop("wte.weight") == "overridden by tying"
+    assert set(verdicts) == {"fits"}
     overridden = next(f for f in init_audit.judge(result) if f.code == "INI003")
     assert all(name in overridden.message for name in ("wte.weight", "lm_head.weight", "wpe.weight"))
     assert set(overridden.evidence["parameter"].values) == {"wte.weight", "lm_head.weight", "wpe.weight"}
@@ -105,6 +108,35 @@ def test_init_audit__equals_float64_numpy(plant: Any, tree: Any) -> None:
             assert_allclose(one["z"], (exact.std() - one["expected_std"]) / one["standard_error"], rtol=1e-9)
             assert abs(one["z"]) < 4
             assert_allclose(one["logit_scale"], exact.std() * math.sqrt(exact.shape[1]), rtol=1e-12)
+
+
+def scaled(w: torch.Tensor, std: float) -> torch.Tensor:
+    return nn.init.normal_(w, std=std)
+
+
+# By role, of a matrix of 170 inputs in each of 6 blocks.
+PLACED_RULES = {
+    "depth-scaled(0.02)": ("o", lambda w: scaled(w, 0.02 / math.sqrt(2 * 6))),
+    "wang_init": ("mlp_down", lambda w: scaled(w, 2 / 6 / math.sqrt(300))),
+    "small_init": ("q", lambda w: scaled(w, math.sqrt(2 / (5 * 170)))),
+    "1/sqrt(fan_in)": ("mlp_up", lambda w: scaled(w, 170**-0.5)),
+    "1/fan_in": ("unembedding", lambda w: scaled(w, 1 / 170)),
+    "lecun_normal": ("mlp_up", lambda w: nn.init.trunc_normal_(w, 0, 0.0872, -2 * 0.0872, 2 * 0.0872)),
+}
+
+
+@pytest.mark.parametrize("rule", PLACED_RULES)
+def test_rule_of_a_place__is_recognised_there_and_not_at_another_spread(rule: str, plant: Any, tree: Any) -> None:
+    role, fill = PLACED_RULES[rule]
+    torch.manual_seed(0)
+    right = [fill(torch.empty(300, 170)).numpy()[None] for _ in range(6)]
+
+    def audit(factor: float) -> set[str]:
+        run = tree([plant(f"h.{at}.w", role, factor * one, layer=at) for at, one in enumerate(right)])
+        return set(init_audit(run)["rule"].values.tolist())
+
+    assert audit(1.0) == {rule}
+    assert rule not in audit(1.05)
 
 
 TORCH_RULES = {
@@ -132,6 +164,14 @@ def test_rule__is_recognised_as_torch_wrote_it(rule: str, seed: int, plant: Any,
     one = init_audit(tree([plant("fc.weight", "linear", weight.numpy()[None])])).isel(parameter=0)
     assert one["rule"].item() == rule
     assert one["verdict"].item() == "fits"
+
+
+def test_cut_at_3_sigma__is_told_from_a_normal_by_its_reach_where_the_kurtosis_cannot(plant: Any, tree: Any) -> None:
+    torch.manual_seed(0)
+    cut = nn.init.trunc_normal_(torch.empty(100, 100), std=0.02, a=-0.06, b=0.06)
+    run = tree([plant("fc.weight", "linear", cut.numpy()[None])])
+    assert abs(wdyn.statistics(run)["kurtosis"].item() - 3) < 4 * math.sqrt(24 / 10_000)
+    assert init_audit(run)["rule"].item() == "truncated_normal(0.02, 3 sigma)"
 
 
 def test_rule__that_few_values_cannot_tell_from_a_rare_one_is_the_common_one(plant: Any, tree: Any) -> None:
@@ -208,6 +248,10 @@ def test_expected__confirms_or_denies_what_was_meant(plant: Any, tree: Any) -> N
 def test_expected__of_a_tied_embedding_is_explained_by_the_tie(plant: Any, tree: Any) -> None:
     result = init_audit(tree(planted(plant, gpt())), expected={"wte.weight": "xavier_normal"})
     assert codes(result) == {"INI003"}
+    assert result["verdict"].sel(parameter="wte.weight") == "overridden by tying"
+    meant = init_audit(tree(planted(plant, gpt())), expected={"wte.weight": 0.02})
+    assert codes(meant) == set()
+    assert meant["verdict"].sel(parameter="wte.weight") == "as meant"
 
 
 def test_expected__that_matches_nothing_or_is_no_rule_is_refused(plant: Any, tree: Any) -> None:
@@ -240,6 +284,20 @@ def test_default_embedding__is_told_only_when_untied(plant: Any, tree: Any) -> N
 def test_override__is_not_claimed_where_embeddings_follow_the_linear_layers(plant: Any, tree: Any) -> None:
     weights = gpt(embedding=lambda w: nn.init.normal_(w, std=0.02))
     assert codes(init_audit(tree(planted(plant, weights)))) == set()
+
+
+def test_override__is_not_claimed_where_nothing_tells_what_the_embedding_would_have_been(plant: Any, tree: Any) -> None:
+    weights = {name: weight for name, weight in gpt().items() if name != "wpe.weight"}
+    assert codes(init_audit(tree(planted(plant, weights)))) == set()
+    told = init_audit(tree(planted(plant, weights)), expected={"wte.weight": "xavier_normal"})
+    assert codes(told) == {"INI003"}
+
+
+def test_depth_scale__that_all_follow_or_none_is_no_finding(plant: Any, tree: Any) -> None:
+    weights = gpt(embedding=lambda w: nn.init.normal_(w, std=0.02))
+    plain = {name: torch.randn_like(w) * 0.02 if "c_proj.weight" in name else w for name, w in weights.items()}
+    for one in (weights, plain):
+        assert "INI005" not in codes(init_audit(tree(planted(plant, one))))
 
 
 def test_depth_scale__missed_by_some_layers_is_one_finding(plant: Any, tree: Any) -> None:

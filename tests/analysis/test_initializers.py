@@ -68,6 +68,8 @@ def test_vectors_and_matrices_outside_blocks__get_no_rule_that_they_lack_the_fac
         ("truncated_normal(1.5)", 1.5 * 0.8796256610342398, 0.0),
         ("depth_scaled(0.02)", 0.02 / math.sqrt(24), 0.0),
         ("constant(0.5)", 0.0, 0.5),
+        ("mup", 1 / 8, 0.0),
+        ("mup(0.4)", 0.4 / 8, 0.0),
         ("ones", 0.0, 1.0),
         ("torch_default", 1 / math.sqrt(3 * 64), 0.0),
     ],
@@ -75,6 +77,23 @@ def test_vectors_and_matrices_outside_blocks__get_no_rule_that_they_lack_the_fac
 def test_rule__is_read_as_a_person_writes_it(text: str | float, std: float, mean: float) -> None:
     rule = parse_rule(text, Facts(fan_in=64, fan_out=32, layers=12))
     assert_allclose([rule.std, rule.mean], [std, mean])
+
+
+def test_mup__of_an_output_falls_with_its_width_and_of_a_vector_is_refused() -> None:
+    assert parse_rule("mup(2)", Facts(fan_in=64, fan_out=1000, output=True)).std == 2 / 64
+    with pytest.raises(InvalidArgument, match=r"mup\(1\) needs a matrix"):
+        parse_rule("mup", Facts())
+
+
+def test_fused_weight__has_both_spreads_of_every_rule_that_counts_outputs() -> None:
+    rules = {rule.name: rule.std for rule in candidates(Facts(fan_in=64, fan_out=192, part_fan_out=64))}
+    for draw, name in ((nn.init.xavier_uniform_, "xavier_uniform"), (nn.init.xavier_normal_, "xavier_normal")):
+        torch.manual_seed(0)
+        whole, part = draw(torch.empty(192, 64)), torch.cat([draw(torch.empty(64, 64)) for _ in range(3)])
+        assert_allclose(rules[name], whole.std(), rtol=0.03)
+        assert_allclose(rules[f"{name} by part"], part.std(), rtol=0.03)
+    assert rules["kaiming_normal by fan_out by part"] == math.sqrt(2 / 64)
+    assert "kaiming_normal by part" not in rules  # by fan_in, parts or not is the same
 
 
 @pytest.mark.parametrize("text", ["normal(1e)", "uniform(-)"])

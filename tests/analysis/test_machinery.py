@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import wdyn
-from wdyn.analysis.machinery import Analyzer, analyzer, examine, skip
+from wdyn.analysis.machinery import Analyzer, analyzer, examine, skip, skipped
 from wdyn.errors import BrokenAnalyzer, UnknownName
 from wdyn.findings import Finding, Severity
 from wdyn.testing import make_run
@@ -66,7 +66,7 @@ def test_analyzer__that_returns_no_dataset_or_yields_no_finding_is_told_what_is_
 
 def test_decorator__registers_nothing() -> None:
     assert rows not in wdyn.analyzers()
-    assert [one.name for one in wdyn.analyzers()] == ["init_audit", "tied_weights", "depth_growth", "movement"]
+    assert rows.name not in {one.name for one in wdyn.analyzers()}
 
 
 def test_examine__selects_and_ignores_by_family_and_by_code(run: xr.DataTree) -> None:
@@ -83,7 +83,7 @@ def test_examine__takes_names_and_refuses_unknown_ones(run: xr.DataTree) -> None
     assert [a.analyzer.name for a in examine(run, analyzers=["movement", rows])] == ["movement", "rows"]
     with pytest.raises(UnknownName, match=r"No analyzer is named 'movment'\. Closest: movement"):
         examine(run, analyzers=["movment"])
-    with pytest.raises(UnknownName, match=r"'XYZ' begins no finding code\. Families here: DEP, FRZ, INI, TIE"):
+    with pytest.raises(UnknownName, match=r"'XYZ' begins no finding code\. Families here: .*DEP, .*FRZ, INI, .*TIE"):
         examine(run, select=["XYZ"])
     with pytest.raises(BrokenAnalyzer, match="int is no analyzer"):
         examine(run, analyzers=[7])  # type: ignore[list-item]
@@ -119,7 +119,9 @@ def pair() -> tuple[xr.DataTree, xr.DataTree]:
 
 def test_joined_runs__are_measured_one_by_one_and_lined_up(pair: tuple[xr.DataTree, xr.DataTree]) -> None:
     joined = wdyn.join_runs(a=pair[0], b=pair[1]).load()
-    for one in wdyn.analyzers():
+    answering = [one for one in wdyn.analyzers() if not skipped(one(pair[0]))]
+    assert {"init_audit", "tied_weights", "depth_growth", "movement"} <= {one.name for one in answering}
+    for one in answering:
         whole = one(joined)
         assert whole["run"].values.tolist() == ["a", "b"]
         for label, run in zip("ab", pair, strict=True):
@@ -154,7 +156,7 @@ def test_joined_runs__are_read_at_once_and_not_matrix_by_matrix(tmp_path: Path) 
     with dask.config.set(scheduler=count):
         joined = wdyn.join_runs(**runs)
         before = len(reads)
-        answers = examine(joined)
+        answers = examine(joined, analyzers=["init_audit", "tied_weights", "depth_growth", "movement"])
     assert not any(one.skipped for one in answers)
     # For each run the rows of each group, and then all values: not 27 matrices at three or four snapshots.
     assert len(reads) - before <= 30

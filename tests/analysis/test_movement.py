@@ -264,3 +264,48 @@ def test_compare__of_more_than_one_block_equals_one_sum() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 2**20 + 77)).astype(np.float32)
     assert_allclose(compare(one, other)[0], np.linalg.norm(other.astype(np.float64) - one), rtol=1e-12)
+
+
+def test_adapters__are_a_cohort_of_their_own(plant: Any, tree: Any) -> None:
+    names = {"q.base_layer.weight": False, "q.lora_A.default.weight": True, "q.lora_B.default.weight": True}
+    planted = [
+        plant(name, "q", moving(seed) if tuned else still(seed), trainable=tuned)
+        for seed, (name, tuned) in enumerate(names.items())
+    ]
+    planted += [plant("k.lora_A.default.weight", "k", still(7), trainable=False), plant("k.weight", "k", moving(8))]
+    result = movement(tree(planted, steps=STEPS))
+    assert result["of_cohort"].values.tolist() == ["frozen", "adapters", "adapters", "frozen", "tuned"]
+    both = [moving(1).astype(np.float64), moving(2).astype(np.float64)]
+    change = np.sqrt(sum(np.linalg.norm(one[2] - one[0]) ** 2 for one in both))
+    start = np.sqrt(sum(np.linalg.norm(one[0]) ** 2 for one in both))
+    last = result.sel(cohort="adapters", step=100)
+    assert_allclose([last["cohort_change"], last["cohort_relative"]], [change, change / start], rtol=1e-12)
+    assert result["cohort_size"].to_series().to_dict() == {
+        "frozen": 2, "tuned": 1, "adapters": 2, "embeddings": 0, "norms": 0,
+    }  # fmt: skip
+
+
+def test_updates__are_counted_by_parameter_and_by_cohort(plant: Any, tree: Any) -> None:
+    run = tree(
+        [
+            plant("kept", "linear", still(), trainable=False),
+            plant("a", "linear", moving()),
+            plant("b", "linear", moving(1)),
+            plant("norm", "norm", moving(2)),
+        ],
+        steps=STEPS,
+    )
+    plain = movement(run)
+    assert plain["updates"].isnull().all()
+    assert plain["cohort_updates"].isnull().all()
+    norms = [[np.nan] * 4, [0.0, 1.0, 0.0, 0.0], [0.0, 2.0, 3.0, np.nan]]
+    bad = [[np.nan] * 4, [0.0, 0.0, 0.0, 4.0], [0.0, 0.0, 0.0, np.nan]]
+    over, names = ("step", "parameter"), ["kept", "a", "b", "norm"]
+    updates = xr.Dataset({"l2": (over, norms), "nonfinite": (over, bad)}, {"step": STEPS, "parameter": names})
+    run["statistics/updates"] = xr.DataTree(updates)
+    result = movement(run)
+    assert result["updates"].values.tolist() == [0, 2, 1, 1]  # NaN is no zero
+    assert result["update_rows"].values.tolist() == [2, 2, 2, 1]
+    counted = result[["cohort_updates", "cohort_update_rows"]].to_dataframe()
+    assert counted.loc[["frozen", "tuned", "norms"]].values.tolist() == [[0, 2], [3, 4], [1, 1]]
+    assert counted.loc[["adapters", "embeddings"]].isnull().all(axis=None)

@@ -244,6 +244,28 @@ def test_pile__ends_where_gradients_are_not_finite() -> None:
     assert pile(np.arange(1, 21), norms * 0, straightness=0.97, least_rows=6).rows == 0
 
 
+def test_pile__is_found_in_one_of_joined_runs_with_other_rows(place: Path) -> None:
+    def slow(weights: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(weights, lr=1e-4)
+
+    runs = {"piled": record(place / "a", slow, steps=20, reset=False), "reset": record(place / "b", slow, steps=40)}
+    joined = optimizer_state(wdyn.join_runs(**runs))
+    for label, run in runs.items():
+        codes = [one.code for one in optimizer_state.judge(joined.sel(run=label))]
+        assert codes == [one.code for one in optimizer_state.judge(optimizer_state(run))]
+        assert ("OPT002" in codes) == (label == "piled")
+
+
+def test_gradient_norm__is_infinite_where_a_gradient_is_not_finite(place: Path) -> None:
+    def spoil(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        if step == 2:
+            model[3].bias.grad[:] = torch.nan
+
+    norms = optimizer_state(record(place, OPTIMIZERS["SGD"], each=spoil, steps=3))["gradient_norm"]
+    assert np.isfinite(norms.values).tolist() == [True, True, False]
+    assert np.isinf(norms.values[2])
+
+
 def test_trainable_without_optimizer__is_a_warning(place: Path) -> None:
     model = network()
     run = record(place / "loose", lambda weights: OPTIMIZERS["Adam"](list(model.parameters())[:-2]), model=model)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import wdyn
 from wdyn.analysis.tying import tied_weights
@@ -81,6 +84,36 @@ def test_tie__that_broke_tells_when_the_values_parted(plant: Any, tree: Any) -> 
 
 def test_tie__declared_but_not_shared_at_the_first_row_is_broken(tied: xr.DataTree) -> None:
     assert tied_weights(with_shares(tied, "lm_head.weight", [2, 2, 2, 2]))["broke_at"].item() == 0
+
+
+@pytest.mark.parametrize(("attempts", "resumed"), [([0, 0, 1, 1], True), ([0, 0, 0, 1], False), ([0, 1, 1, 1], False)])
+def test_tie__that_broke_says_whether_the_run_was_resumed_there(
+    attempts: list[int], resumed: bool, tied: xr.DataTree
+) -> None:
+    run = with_shares(tied, "lm_head.weight", [0, 0, 2, 2])
+    run["states"] = run["states"].to_dataset().assign_coords(attempt=("step", attempts))
+    assert tied_weights(run)["attempt"].values.tolist() == attempts
+    assert ("from step 10 on, where the run was resumed" in found(run)["TIE001"].message) is resumed
+
+
+def test_tie__that_a_loaded_model_lost_is_found_in_a_resumed_run(place: Path) -> None:
+    def model() -> nn.ModuleDict:
+        return nn.ModuleDict({"wte": nn.Embedding(7, 4), "fc": nn.Linear(4, 4), "lm_head": nn.Linear(4, 7, bias=False)})
+
+    first = model()
+    first["lm_head"].weight = first["wte"].weight
+    with wdyn.watch(first, to=place, every=1) as w:
+        w.step()
+        w.step()
+    second = model()  # nobody ties it
+    second.load_state_dict(first.state_dict())
+    with wdyn.watch(second, to=place, every=1, resume=2) as w:
+        with torch.no_grad():
+            second["wte"].weight.add_(1)
+        w.step()
+    (broken,) = [one for one in tied_weights.judge(tied_weights(wdyn.open_run(place))) if one.code == "TIE001"]
+    assert "no longer share one weight from step 2 on, where the run was resumed" in broken.message
+    assert "their values differ from step 3" in broken.message
 
 
 def test_tie__that_appeared_is_a_warning(plant: Any, tree: Any) -> None:

@@ -358,3 +358,26 @@ def test_measure__counts_beyond_the_range_of_int32(way: str) -> None:
         assert numbers_of["zeros"] == got.histograms[at, bins.ZERO] == count
         np.testing.assert_allclose(numbers_of["std"], np.arange(-3, 5).std(), rtol=RELATIVE)
         np.testing.assert_allclose(numbers_of["mean"], 0.5, rtol=RELATIVE)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_statistics__of_numbers_whose_powers_leave_float64_are_infinite_and_warn_of_nothing(cut: bool) -> None:
+    values = torch.tensor([1e100, -1e100, 3e100, 2e100], dtype=torch.float64)
+    whole = measure([values[:3], values[3:]]).joined([[0, 1]]) if cut else measure([values])
+    found = {name: one[0] for name, one in whole.statistics().items()}
+    wide = values.numpy().astype(np.longdouble)
+    for name, right in {"mean": wide.mean(), "std": wide.std(), "l1": np.abs(wide).sum(), "max": wide.max()}.items():
+        np.testing.assert_allclose(found[name], float(right), rtol=1e-12)
+    assert not np.isfinite(found["kurtosis"])  # its fourth powers are beyond 1e400
+    assert found["nonfinite"] == 0
+
+
+def test_joined__adds_the_counts_of_each_group_and_none_to_an_empty_one() -> None:
+    random = torch.Generator().manual_seed(0)
+    parts = [torch.randn(size, generator=random) for size in (5, 0, 7, 3)]
+    groups = [[], [2], [], [0, 3, 1], [1], []]
+    found = measure(parts).joined(groups)
+    expected = measure([torch.cat([*(parts[at] for at in group), torch.empty(0)]) for group in groups])
+    np.testing.assert_array_equal(found.histograms, expected.histograms)
+    np.testing.assert_allclose(found.sums, expected.sums, rtol=1e-12, atol=1e-12)
+    assert found.histograms.sum(1).tolist() == [0, 7, 0, 8, 0, 0]

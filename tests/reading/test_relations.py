@@ -54,6 +54,18 @@ def test_path_length__never_skips_a_step(steps, updates, expected):
     np.testing.assert_array_equal(relations(run(steps, updates))["path_length"].sel(parameter="a"), expected)
 
 
+def test_relations__have_no_norm_once_an_update_is_not_finite():
+    one = run([0, 1, 2, 3], [NAN, 1.0, 2.0, 1.0], displacement=[0.0, 1.0, 3.0, 4.0])
+    for quantity in ("updates", "displacement"):
+        rows = one[f"statistics/{quantity}"].to_dataset()
+        broken = xr.zeros_like(rows["l2"]).where(rows["parameter"] != "a", (rows["step"] >= 2) * 1.0)
+        one[f"statistics/{quantity}"] = xr.DataTree(rows.assign(nonfinite=broken.transpose(*rows["l2"].dims)))
+    found = relations(one)
+    np.testing.assert_array_equal(found["path_length"].sel(parameter="a"), [0, 1, NAN, NAN])
+    np.testing.assert_array_equal(found["displacement"].sel(parameter="a"), [0, 1, NAN, NAN])
+    assert found.sel(parameter="b")[["path_length", "displacement"]].to_array().notnull().all()
+
+
 def test_relations__measure_drift_by_the_weights_of_the_first_row():
     found = relations(run([0, 1, 2], [NAN, 1.0, 1.0], displacement=[0.0, 1.0, 3.0], weights=[4.0, 5.0, 6.0]))
     np.testing.assert_array_equal(found["displacement"].sel(parameter="b"), [0, 10, 30])

@@ -17,7 +17,7 @@ def said(report):
 
 
 def test_json__has_the_keys_that_it_promises(said):
-    assert list(said) == ["format", "worst", "runs", "findings", "answers"]
+    assert list(said) == ["format", "worst", "runs", "findings", "answers", "comparison"]
     assert said["format"] == 1
     assert list(said["runs"][0]) == [
         "source", "label", "model", "names", "values", "steps", "rows", "snapshots", "attempts", "closed", "writer",

@@ -20,6 +20,7 @@ from wdyn.errors import CannotRecord
 from wdyn.rows import Batch, Row
 from wdyn.store import files
 from wdyn.store import writer as writer_module
+from wdyn.store.documents import Documents
 from wdyn.store.writer import Writer
 
 ORACLE = Path(__file__).with_name("oracle.py")
@@ -124,11 +125,12 @@ def test_commit__keeps_a_full_chunk_that_did_not_get_into_its_place(oracle, plac
 
 def test_publishing_before_writing__is_caught_by_the_faults(oracle, tmp_path, monkeypatch):
     def hasty(self):
-        files.replace(f"{self.path}/zarr.json", writer_module.metadata.encode(self._root()))
+        documents = Documents(self._tree.nodes())
+        files.replace(f"{self.path}/zarr.json", documents.root(self._root()))
         self.committed = self._last_step
         self._tree.flush()
         self._disk.publish(f"{self.path}/later.json", b"{}")
-        self._tree.settle()
+        self._tree.settle(documents)
         return self.committed
 
     monkeypatch.setattr(Writer, "commit", hasty)

@@ -81,6 +81,12 @@ def test_gather__by_several_threads_gives_the_same(stored, monkeypatch):
     np.testing.assert_array_equal(gather(str(folder), layout, [slice(None)] * 3), array[...])
 
 
+def test_gather__slice_by_slice_gives_the_same(stored, monkeypatch):
+    folder, layout, array = stored
+    monkeypatch.setattr(gathering, "_SLICE", 100)
+    np.testing.assert_array_equal(gather(str(folder), layout, [slice(None)] * 3), array[...])
+
+
 def test_gather__shows_a_lost_file_as_missing(stored):
     folder, layout, array = stored
     file = folder / "c.0.0.0"
@@ -116,6 +122,7 @@ def flipped(data, at):
 def test_gather__refuses_what_is_not_as_it_was_written(stored, threads, monkeypatch):
     folder, layout, _ = stored
     if threads:
+        monkeypatch.setattr(gathering, "_SLICE", 100)
         monkeypatch.setattr(gathering, "_MANY_BYTES", 0)
         monkeypatch.setattr(gathering, "_LARGE_CHUNK", 0)
     file = folder / "c.0.0.0"

@@ -128,3 +128,40 @@ def test_group__refuses_a_damaged_tail(tmp_path):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DamagedRun, match=r"loss.c\.0 cannot be read back: checksum does not fit"):
         RowGroup.restored(tmp_path / "g", group.members(), disk=disk)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_array_of_which_nothing_was_recorded__has_no_chunk_until_something_is(tmp_path, monkeypatch, restart):
+    """Rows of it are committed by then, so that its first chunk gets into its place by rename only."""
+    folder, disk = tmp_path / "g", Disk(tmp_path)
+    group = RowGroup(folder, disk=disk, column_dim="parameter", columns=2)
+    group.append(0, 0, {"mean": np.array([np.nan, np.nan]), "zeros": np.array([-1, -1]), "lr": np.array(np.nan)})
+    published(disk, group)
+    assert sorted(path.name for path in folder.iterdir()) == ["attempt", "step"]
+    if restart:
+        group = RowGroup.restored(folder, group.members(), disk=disk, column_dim="parameter")
+    found = read(folder, group.members())
+    np.testing.assert_array_equal(found["mean"], [[np.nan, np.nan]])
+    np.testing.assert_array_equal(found["zeros"], [[-1, -1]])
+    written, write = [], files.write
+    monkeypatch.setattr(files, "write", lambda path, *a, **k: (written.append(path), write(path, *a, **k))[1])
+    group.append(1, 0, {"mean": np.array([1.0, np.nan]), "zeros": np.array([-1, 0]), "lr": np.array(0.5)})
+    published(disk, group)
+    assert f"{folder}/mean/c.0.0.partial" in written
+    assert not [path for path in written if path.startswith(f"{folder}/") and not path.endswith(".partial")]
+    found = read(folder, group.members())
+    np.testing.assert_array_equal(found["mean"], [[np.nan, np.nan], [1.0, np.nan]])
+    np.testing.assert_array_equal(found["zeros"], [[-1, -1], [-1, 0]])
+    np.testing.assert_array_equal(found["lr"], [np.nan, 0.5])
+
+
+def test_members__that_are_alike_are_one_object(tmp_path):
+    group = RowGroup(tmp_path / "g", disk=Disk(tmp_path), column_dim="parameter", columns=2)
+    values = {"mean": np.zeros(2), "std": np.ones(2), "zeros": np.zeros(2, dtype=np.int64), "a_b": np.array(1.0)}
+    group.append(0, 0, values, long_names={"a_b": "a/b"})
+    members = group.members()
+    assert members["mean"] is members["std"]
+    assert members["mean"]["data_type"] == "float64"
+    assert members["zeros"]["data_type"] == "int64"
+    assert members["a_b"]["attributes"] == {"long_name": "a/b"}
+    assert "long_name" not in members["step"]["attributes"]

@@ -173,3 +173,15 @@ def test_counts_of_a_killed_writer__are_not_seen(oracle, place):
     found = xr.open_zarr(place, group="histograms/weights", chunks=None)["count"]
     assert np.isnan(found.sel(step=[0, 1]).values[:, 2:]).all()
     np.testing.assert_array_equal(found.sel(step=2).values[:, bins.ZERO], np.arange(9.0) + 2)
+
+
+def test_row_in_which_nothing_was_counted__is_no_file(oracle, place):
+    none = Counts.of(np.full((2, bins.COUNT), -1), absent=np.arange(2))
+    with oracle.writer(place) as writer:
+        row = Row("histograms/updates", 0, {"count": none})
+        writer.append(Batch(0, (row,), declaration=declared(2)))
+        writer.append(Batch(1, (Row("histograms/updates", 1, {"count": counts(2)}),)))
+    assert [path.name for path in (place / "histograms/updates/count").glob("c.*")] == ["c.1.0.0"]
+    found = xr.open_zarr(place, group="histograms/updates", chunks=None)["count"]
+    assert np.isnan(found.values[0]).all()
+    np.testing.assert_array_equal(found.values[1, :, bins.ZERO], [0.0, 1.0])

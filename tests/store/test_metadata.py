@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,31 +30,6 @@ def test_reaches__tells_whether_a_chunk_holds_an_element(indices, reached):
 def test_reaches__nothing_of_an_empty_array():
     node = metadata.array(shape=(0, 7), chunk=(4, 6), dims=("a", "b"), dtype="int8", fill=0)
     assert not metadata.reaches(node, (0, 0))
-
-
-DEEP = ["a", "a/x", "a/x/m", "a/y", "b", "b/x", "b/x/m", "b/x/n", "b/z", "c", "b/s", "b/s/x", "b/s/x/m", "b/s/y",
-        "b/s/y/m", "b/s/y/n", "b/h", "b/h/x", "b/h/x/m", "bs"]  # fmt: skip
-ARRAYS = {"a/x/m", "b/x/m", "b/x/n", "c", "b/z", "b/s/x/m", "b/s/y/m", "b/s/y/n", "b/h/x/m", "bs"}
-
-
-@given(st.permutations(DEEP))
-def test_consolidated__is_found_whole_by_zarr_in_whatever_order_it_came(tmp_path_factory, order):
-    nodes = {
-        path: metadata.array(shape=(1,), chunk=(1,), dims=("d",), dtype="int8", fill=0)
-        if path in ARRAYS
-        else metadata.group()
-        for path in order
-    }
-    place = tmp_path_factory.mktemp("group")
-    (place / "zarr.json").write_bytes(metadata.encode(metadata.consolidated(metadata.group(), nodes)))
-    found = zarr.open_consolidated(str(place)).members(max_depth=None)
-    assert {path for path, _ in found} == set(order)
-
-
-def test_below__is_what_stands_in_a_group():
-    assert metadata.below("b", {path: {"path": path} for path in DEEP}).keys() == {
-        path.removeprefix("b/") for path in DEEP if path.startswith("b/")
-    }
 
 
 def test_encode__refuses_what_json_does_not_know():

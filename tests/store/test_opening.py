@@ -1,5 +1,6 @@
 """Does a run open as xarray alone would open it, in the lineage of its attempts, without a value being read?"""
 
+import json
 import pickle
 import threading
 
@@ -30,6 +31,7 @@ def as_shown(group):
     """A group as xarray opens it, as `open_run` shows it."""
     shown = group.set_coords([name for name in BESIDE if name in group])
     for name, variable in shown.variables.items():
+        variable.attrs.pop("longest", None)
         if isinstance(variable.dtype, np.dtypes.StringDType):
             shown[name] = variable.copy(data=np.array(variable.values.tolist(), np.str_))
         if "bits_of" in variable.attrs:
@@ -60,9 +62,51 @@ def test_open_run__opens_every_group_as_xarray_does(run):
 
 
 def test_open_run__reads_no_value(run):
-    for node in wdyn.open_run(run).subtree:
+    tree = wdyn.open_run(run)
+    for node in tree.subtree:
         for name, values in node.to_dataset(inherit=False).variables.items():
-            assert values._in_memory == (name in node.indexes or values.dtype.kind == "U"), (node.path, name)
+            assert values._in_memory == (name in node.indexes or name in tree.children), (node.path, name)
+
+
+def test_open_run__has_everything_in_memory_once_it_is_loaded(run):
+    for node in wdyn.open_run(run).load().subtree:
+        for name, values in node.to_dataset(inherit=False).variables.items():
+            assert values._in_memory or name in ("value", "count"), (node.path, name)
+
+
+def tell_longest(run, change):
+    """Change what the root of a run says of the longest string of each column."""
+    root = json.loads((run / "zarr.json").read_bytes())
+    nodes = root["consolidated_metadata"]["metadata"].values()
+    texts = [node["attributes"] for node in nodes if node.get("data_type") == "string"]
+    assert len(texts) > 10
+    for attributes in texts:
+        change(attributes)
+    (run / "zarr.json").write_text(json.dumps(root))
+
+
+def test_open_run__reads_text_at_once_where_its_length_is_not_told(run):
+    expected = groups(wdyn.open_run(run))
+    tell_longest(run, lambda attributes: attributes.pop("longest"))
+    found = groups(wdyn.open_run(run))
+    assert found["/parameters"].variables["path"]._in_memory
+    for path, group in found.items():
+        xr.testing.assert_identical(group.load(), expected[path].load())
+
+
+def test_open_run__cuts_no_text_that_is_longer_than_was_told(run):
+    expected = wdyn.open_run(run)["parameters"].to_dataset().load()
+    tell_longest(run, lambda attributes: attributes.update(longest=1))
+    table = wdyn.open_run(run)["parameters"].to_dataset()
+    assert table["role"].dtype == "U1"
+    xr.testing.assert_identical(table.load(), expected)
+
+
+def test_open_run__picks_one_text(run):
+    table = wdyn.open_run(run)["parameters"]
+    role = table["role"].isel(parameter=1)
+    assert (role.item(), role.dtype) == ("linear", table["role"].dtype)
+    assert table["role"].sel(parameter=["b", "h.0.w"]).values.tolist() == ["linear", "linear"]
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -97,6 +141,16 @@ def test_open_run__goes_to_another_process(run, chunks):
     sent = pickle.loads(pickle.dumps(tree))
     for path, group in groups(sent).items():
         xr.testing.assert_identical(group, groups(tree)[path])
+
+
+def test_open_run__shares_no_variable_between_groups(run):
+    opened = wdyn.open_run(run)
+    held = [one for node in opened.subtree for one in node.to_dataset(inherit=False).variables.values()]
+    assert len({id(one) for one in held}) == len(held)
+    opened["relations"].dataset["step"].attrs["unit"] = "updates"
+    opened["relations"].attrs["mine"] = True
+    assert "unit" not in opened["states"]["step"].attrs
+    assert "mine" not in wdyn.open_run(run)["relations"].attrs
 
 
 def test_open_run__finds_its_files_wherever_the_program_goes(run, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_every_file__is_guarded_by_a_checksum(oracle, run):
         file.write_bytes(whole)
 
 
-@pytest.mark.parametrize("file", ["states/step/c.0", "parameters/parameter/c.0", "parameters/role/c.0"])
+@pytest.mark.parametrize("file", ["states/step/c.0", "parameters/parameter/c.0", "parts/part/c.0"])
 def test_open_run__tells_of_a_damaged_label(run, file):
     flip(run / file)
     with pytest.raises(DamagedRun, match=rf"run\.zarr cannot be opened: .*checksum does not fit.*{file}"):

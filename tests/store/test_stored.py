@@ -88,6 +88,13 @@ def test_stored_array__of_other_codecs_is_read_by_zarr(foreign):
         array.read()
 
 
+def test_stored_array__tells_of_damaged_metadata_when_it_is_read(run):
+    node = read_root(run).nodes["scalars/loss"]
+    array = StoredArray(run, "scalars/loss", {**node, "codecs": []})
+    with pytest.raises(DamagedRun, match=r"^scalars/loss cannot be read back: its metadata is damaged: IndexError"):
+        array.read()
+
+
 def test_stored_array__has_no_more_rows_than_it_has(run):
     lazy = xr.Variable(("step", "p"), indexing.LazilyIndexedArray(stored(run, "statistics/weights/mean")))
     with pytest.raises(IndexError, match="out of range: there are 3"):

@@ -33,6 +33,8 @@ def test_columns__come_back_at_every_border_of_chunks(tmp_path, count):
         found = zarr.open_array(str(tmp_path / name), mode="r")
         assert found.shape == tuple(members[name]["shape"]) == (count,)
         np.testing.assert_array_equal(np.asarray(found[...], dtype=values.dtype), values)
+    assert members["parameter"]["attributes"] == {"longest": max(map(len, columns["parameter"].tolist()), default=0)}
+    assert members["layer"]["attributes"] == {}
 
 
 def test_column__that_grows_keeps_its_front_for_readers_of_the_old_length(tmp_path):

@@ -18,9 +18,12 @@ _BUILT_IN = {
     "init_audit": "wdyn.analysis.initialization",
     "tied_weights": "wdyn.analysis.tying",
     "depth_growth": "wdyn.analysis.depth",
+    "distribution": "wdyn.analysis.distribution",
     "movement": "wdyn.analysis.movement",
+    "update_sizes": "wdyn.analysis.update_sizes",
     "learning_rate": "wdyn.analysis.learning_rate",
     "optimizer_state": "wdyn.analysis.optimizer_state",
+    "compare_runs": "wdyn.analysis.compare_runs",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -45,6 +46,11 @@ def facts_of(table: xr.Dataset) -> dict[str, Facts]:
     return {name: _facts(name, row, sizes, len(blocks.get(row["stack"], ()))) for name, row in rows.items()}
 
 
+def facts_of_part(whole: Facts, *, count: int) -> Facts:
+    """Give the facts about a slice of a fused weight along its outputs, of `count` values."""
+    return replace(whole, fan_out=count // whole.fan_in if whole.fan_in else 0, part_fan_out=0)
+
+
 def rows_of(table: xr.Dataset) -> dict[str, dict[str, Any]]:
     """Turn the table into one mapping for each name."""
     columns = {str(column): table[column].values.tolist() for column in table.data_vars}
@@ -62,6 +68,7 @@ def _facts(name: str, row: Mapping[str, Any], sizes: Mapping[str, tuple[int, int
         matrix_fan_in=sizes.get(matrix, (0, 0))[0] if row["kind"] == schema.Kind.BIAS else 0,
         layers=layers if row["layer"] != schema.NO_LAYER else 0,
         residual=row["role"] in RESIDUAL,
+        output=row["role"] == Role.UNEMBEDDING,
         hidden=_hidden(row),
     )
 

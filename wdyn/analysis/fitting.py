@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from wdyn.analysis.initializers import CONSTANT, KURTOSIS, NORMAL, REACH, Rule
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from wdyn import bins
+from wdyn.analysis.initializers import CONSTANT, KURTOSIS, NORMAL, REACH, TRUNCATION, UNIFORM, Rule
+
+Floats = npt.NDArray[np.float64]
 
 FEW = 32
 """With fewer values than this, a spread says nothing."""
@@ -21,6 +28,7 @@ class Observation:
     """What was seen of one tensor.
 
     ``reach`` is the largest ``|x - mean| / std``; ``kurtosis`` is 3 for a normal distribution, NaN if unknown.
+    ``counts`` is the histogram on wdyn's bins, ``None`` where it was not recorded.
     """
 
     mean: float
@@ -28,6 +36,7 @@ class Observation:
     reach: float
     kurtosis: float
     count: float
+    counts: Floats | None = field(default=None, compare=False, repr=False)
 
     @property
     def constant(self) -> bool:
@@ -54,20 +63,52 @@ def fits(rule: Rule, seen: Observation, *, limit: float = 4.0) -> bool:
 
 
 def has_shape(distribution: str, seen: Observation, *, limit: float = 4.0) -> bool:
-    """Whether reach and kurtosis agree with a distribution."""
+    """Whether the shape agrees with a distribution: reach, kurtosis, and the histogram where there is one."""
     # Both errors are those of a normal sample, the widest of the four.
     error = limit / math.sqrt(2 * seen.count) + _ROUNDING
-    if seen.reach > REACH[distribution] * (1 + error):
+    if seen.reach > REACH[distribution] * (1 + error) or (distribution == NORMAL and _surely_cut(seen)):
         return False
-    if math.isnan(seen.kurtosis):
-        return distribution != NORMAL or not _surely_cut(seen)
-    return abs(seen.kurtosis - KURTOSIS[distribution]) <= limit * math.sqrt(24 / seen.count) + 0.02
+    # Of an unknown kurtosis, NaN, this is false: it speaks against nothing.
+    if abs(seen.kurtosis - KURTOSIS[distribution]) > limit * math.sqrt(24 / seen.count) + 0.02:
+        return False
+    return seen.counts is None or _distance(distribution, seen, seen.counts) <= _far(seen.count, limit)
 
 
 def _surely_cut(seen: Observation) -> bool:
     """Whether normal draws, this many, would almost surely have reached farther (chance below 1e-6)."""
     beyond = math.erfc(seen.reach / math.sqrt(2))
     return seen.count * beyond > -math.log(1e-6)
+
+
+def _distance(distribution: str, seen: Observation, counts: Floats) -> float:
+    """Give the largest difference between the shares below an edge of a bin, as seen and as they should be.
+
+    At the edges the counts are exact, so this is at most the distance of Kolmogorov and Smirnov, and nearly that.
+    """
+    found = np.cumsum(counts[: bins.NAN]) / counts[: bins.NAN].sum()
+    expected = below(distribution, (bins.edges()[1][: bins.NAN] - seen.mean) / seen.std)
+    return float(np.abs(found - expected).max())
+
+
+def _far(count: float, limit: float) -> float:
+    """Give the distance that a sample exceeds as rarely as a normal variable exceeds `limit` standard errors.
+
+    From P(D > c / sqrt(n)) = 2 exp(-2 c^2) for many draws (Smirnov 1948). With mean and std taken from the sample
+    itself D is smaller, so less is refused.
+    """
+    chance = math.erfc(limit / math.sqrt(2))
+    return math.sqrt(math.log(2 / chance) / (2 * count)) + _SLACK
+
+
+def below(distribution: str, at: Floats) -> Floats:
+    """Give the share of a distribution, scaled to mean 0 and std 1, that lies below each of `at`."""
+    if distribution == NORMAL:
+        return np.asarray(ndtr(at))
+    if distribution == UNIFORM:
+        return np.clip((at / REACH[UNIFORM] + 1) / 2, 0, 1)
+    scale = TRUNCATION[distribution]
+    outside = ndtr(-REACH[distribution] * scale)
+    return np.clip((ndtr(at * scale) - outside) / (1 - 2 * outside), 0, 1)
 
 
 def agree(fitting: Mapping[str, Sequence[tuple[Rule, float]]]) -> dict[str, Rule]:

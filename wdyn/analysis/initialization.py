@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,18 +16,17 @@ from wdyn import schema
 from wdyn.analysis import initialization_check
 from wdyn.analysis.analyzer import analyzer
 from wdyn.analysis.fans import facts_of
-from wdyn.analysis.fitting import FEW, Observation, agree, fits, z_score
-from wdyn.analysis.initializers import CONSTANT, Facts, Rule, candidates, parse_rule
+from wdyn.analysis.initialization_judging import Judged, Seen, judged
+from wdyn.analysis.initialization_reading import first_row, observed, observed_parts
+from wdyn.analysis.initializers import Facts, Rule, parse_rule
 from wdyn.analysis.inputs import statistics_or_none
+from wdyn.analysis.overriding import replaced
 from wdyn.analysis.skipping import skip
-from wdyn.analysis.verdicts import AS_MEANT, EMPTY, FITS, NOT_AS_MEANT, NOT_FINITE, NOT_RECORDED, TOO_FEW, UNKNOWN
+from wdyn.analysis.verdicts import FITS, NOT_AS_MEANT, OVERRIDDEN
 from wdyn.errors import InvalidArgument
 from wdyn.naming import closest
 from wdyn.reading.tables import parameters
 from wdyn.schema import Kind
-
-_READ = ("mean", "std", "min", "max", "kurtosis", "count", "zeros", "nonfinite")
-_COPIED = ("role", "kind", "stack", "layer", "path", "tied_to")
 
 
 @analyzer(
@@ -41,7 +39,12 @@ def init_audit(run: xr.DataTree, *, expected: Mapping[str, str | float] | None =
     """Did the initialization do what was meant?
 
     Reads the statistics of step 0. What was meant cannot be seen: it is given by `expected`, else it is the rule that
-    fits best, of the well-known ones; where several fit a tensor, the one that fits most tensors of the model.
+    fits best, of the well-known ones (`wdyn.analysis.initializers` lists them with their sources); where several fit a
+    tensor, the one that fits most tensors of the model.
+
+    A rule fits if mean and std lie within 4 standard errors, and the shape agrees: kurtosis, the farthest value, and
+    the histogram was recorded the share below each edge of its bins (Smirnov 1948). A fused weight is held against the
+    rules as one matrix and as several; where none fits the whole, each recorded part is held against them by itself.
 
     Parameters
     ----------
@@ -50,8 +53,9 @@ def init_audit(run: xr.DataTree, *, expected: Mapping[str, str | float] | None =
     expected
         Which rule each pattern of full names should follow, the first that matches counts:
         ``{"*.wpe.weight": "xavier_normal", "h.*.weight": 0.02}``. A rule is a number (the std of a normal),
-        ``normal(s)``, ``uniform(bound)``, ``truncated_normal(s)``, ``depth_scaled(s)`` (s / sqrt(2 layers)),
-        ``constant(c)``, ``zeros``, ``ones``, ``xavier_normal``, ``kaiming_uniform``, ``torch_default`` and so on.
+        ``normal(s)``, ``uniform(bound)``, ``truncated_normal(s)`` (at 2 s), ``depth_scaled(s)`` (s / sqrt(2 layers)),
+        ``mup(s)`` (s / sqrt(fan_in), s / fan_in of an output head), ``constant(c)``, ``zeros``, ``ones``,
+        ``xavier_normal``, ``kaiming_uniform``, ``torch_default`` and so on.
 
     Returns
     -------
@@ -64,16 +68,19 @@ def init_audit(run: xr.DataTree, *, expected: Mapping[str, str | float] | None =
         - ``zeros`` : share of values that are zero, 0 to 1.
         - ``nonfinite`` : count of NaN and infinite values.
         - ``count`` : count of values.
-        - ``rule`` : the rule meant, or the best fit; "" where none fits.
+        - ``rule`` : the rule meant, or the best fit; "" where none fits. Of parts that differ, each:
+          "q, k: normal(0.02); v: zeros".
         - ``also`` : other rules that fit, separated by "; ".
         - ``expected_std`` : what the rule gives; NaN without a rule.
         - ``standard_error`` : of ``std`` under the rule, std sqrt((kurtosis - 1) / (4 count)); that is
-          std / sqrt(2 count) for normal values (Kendall and Stuart, vol. 1, 10.5).
+          std / sqrt(2 count) for normal values, and with the kurtosis of the rule less for all others (Kendall and
+          Stuart, vol. 1, 10.5).
         - ``z`` : (std - expected_std) / standard_error.
         - ``fan_in``, ``fan_out`` : as in `torch.nn.init`; 0 for vectors.
         - ``logit_scale`` : std sqrt(fan_in): the spread of the outputs for inputs of unit variance; NaN for vectors.
-        - ``verdict`` : "as meant", "not as meant", "fits", "unknown", "too few values", "not finite", "empty" or
-          "not recorded".
+        - ``verdict`` : "as meant", "not as meant", "fits", "overridden by tying", "unknown", "too few values",
+          "not finite", "empty" or "not recorded". Overridden is an embedding that carries the first values of the head
+          it is tied to, while no embedding with values of its own follows that rule.
 
         Coordinates role, kind, stack, layer, path, tied_to.
 
@@ -92,12 +99,13 @@ def init_audit(run: xr.DataTree, *, expected: Mapping[str, str | float] | None =
             remedy="begin wdyn.watch(...) before the first optimizer step",
         )
     table = table.isel({schema.PARAMETER: table["kind"].values != Kind.BUFFER})
-    facts = facts_of(table)
-    row = _first_row(recorded, table)
-    seen = {str(name): _seen(row.sel({schema.PARAMETER: name})) for name in row[schema.PARAMETER].values}
-    judged = _judged(seen, row, facts, _meant(expected or {}, facts))
-    result = row.assign(_columns(seen, facts, judged)).assign_attrs(expected=json.dumps(dict(expected or {})))
-    return result.drop_vars(["min", "max", "kurtosis"])
+    facts, row = facts_of(table), first_row(recorded, table)
+    seen = observed(run, row)
+    nonfinite = dict(zip(seen, (row["nonfinite"].values > 0).tolist(), strict=True))
+    found = judged(seen, observed_parts(run), nonfinite=nonfinite, facts=facts, meant=_meant(expected or {}, facts))
+    row = row.assign(zeros=row["zeros"] / row["count"].where(row["count"] > 0))
+    result = row.assign(_columns(seen, facts, found)).assign_attrs(expected=json.dumps(dict(expected or {})))
+    return _overridden(result).drop_vars(["min", "max", "kurtosis"])
 
 
 def _meant(expected: Mapping[str, str | float], facts: Mapping[str, Facts]) -> dict[str, Rule]:
@@ -116,94 +124,26 @@ def _meant(expected: Mapping[str, str | float], facts: Mapping[str, Facts]) -> d
     return rules
 
 
-def _first_row(recorded: xr.Dataset, table: xr.Dataset) -> xr.Dataset:
-    """Read step 0 of each parameter; a tied name without statistics of its own shows those of its partner."""
-    row = recorded[list(_READ)].isel({schema.STEP: 0}).load()
-    have = row["count"].dropna(schema.PARAMETER).indexes[schema.PARAMETER]
-    names = table[schema.PARAMETER].values
-    sources = [name if name in have else tied for name, tied in zip(names, table["tied_to"].values, strict=True)]
-    values = row.drop_vars([name for name in row.coords if name != schema.PARAMETER]).reindex(
-        {schema.PARAMETER: sources}
-    )
-    values = values.assign_coords({schema.PARAMETER: names, **{name: table[name].variable for name in _COPIED}})
-    return values.assign(zeros=values["zeros"] / values["count"].where(values["count"] > 0))
-
-
-def _seen(one: xr.Dataset) -> Observation:
-    numbers = {str(name): float(one[name]) for name in one.data_vars}
-    std, mean = numbers["std"], numbers["mean"]
-    farthest = max(numbers["max"] - mean, mean - numbers["min"])
-    return Observation(
-        mean=mean,
-        std=std,
-        reach=farthest / std if std > 0 else math.nan,
-        kurtosis=numbers["kurtosis"],
-        count=numbers["count"] - numbers["nonfinite"],
-    )
-
-
-@dataclass(frozen=True)
-class _Judged:
-    verdict: str
-    rule: Rule | None = None
-    also: str = ""
-
-
-def _judged(
-    seen: Mapping[str, Observation], row: xr.Dataset, facts: Mapping[str, Facts], meant: Mapping[str, Rule]
-) -> dict[str, _Judged]:
-    nonfinite = dict(zip(seen, row["nonfinite"].values > 0, strict=True))
-    unjudged = {name: _unfit(one, nonfinite=bool(nonfinite[name])) for name, one in seen.items()}
-    fitting = {
-        name: [(rule, z_score(rule, one)) for rule in candidates(facts[name]) if fits(rule, one)]
-        for name, one in seen.items()
-        if not unjudged[name]
-    }
-    chosen = agree(fitting)
-    judged = {}
-    for name, one in seen.items():
-        if unjudged[name]:
-            judged[name] = _Judged(unjudged[name], meant.get(name))
-            continue
-        rule = meant.get(name) or chosen.get(name) or _constant(one)
-        verdict = (
-            (AS_MEANT if fits(rule, one) else NOT_AS_MEANT) if rule and name in meant else FITS if rule else UNKNOWN
-        )
-        others = sorted({other.name for other, _ in fitting[name]} - {rule.name if rule else ""})
-        judged[name] = _Judged(verdict, rule, "; ".join(others))
-    return judged
-
-
-def _constant(seen: Observation) -> Rule | None:
-    return Rule(f"constant({seen.mean:g})", CONSTANT, 0.0, seen.mean) if seen.constant else None
-
-
-def _unfit(seen: Observation, *, nonfinite: bool) -> str:
-    """Say why a tensor cannot be held against any rule; "" when it can."""
-    if nonfinite:
-        return NOT_FINITE
-    if math.isnan(seen.count):
-        return NOT_RECORDED
-    if seen.count == 0:
-        return EMPTY
-    alone = seen.count == 1 and seen.mean not in (0, 1)  # one drawn value looks constant
-    return TOO_FEW if alone or (seen.count < FEW and not seen.constant) else ""
-
-
 def _columns(
-    seen: Mapping[str, Observation], facts: Mapping[str, Facts], judged: Mapping[str, _Judged]
+    seen: Seen, facts: Mapping[str, Facts], found: Mapping[str, Judged]
 ) -> dict[str, tuple[str, npt.NDArray[Any]]]:
-    rules = [(judged[name].rule, one) for name, one in seen.items()]
     columns = {
         "reach": [one.reach for one in seen.values()],
-        "rule": [rule.name if rule else "" for rule, _ in rules],
-        "also": [judged[name].also for name in seen],
-        "expected_std": [rule.std if rule else math.nan for rule, _ in rules],
-        "standard_error": [rule.standard_error(one.count) if rule else math.nan for rule, one in rules],
-        "z": [z_score(rule, one) if rule else math.nan for rule, one in rules],
+        "rule": [found[name].rule for name in seen],
+        "also": [found[name].also for name in seen],
+        "expected_std": [found[name].std for name in seen],
+        "standard_error": [found[name].standard_error for name in seen],
+        "z": [found[name].z for name in seen],
         "fan_in": [facts[name].fan_in for name in seen],
         "fan_out": [facts[name].fan_out for name in seen],
         "logit_scale": [one.std * math.sqrt(facts[name].fan_in or math.nan) for name, one in seen.items()],
-        "verdict": [judged[name].verdict for name in seen],
+        "verdict": [found[name].verdict for name in seen],
     }
     return {name: (schema.PARAMETER, np.asarray(values)) for name, values in columns.items()}
+
+
+def _overridden(result: xr.Dataset) -> xr.Dataset:
+    """Let the verdict name what a tie replaced, unless the values are what was meant all the same."""
+    verdict = result["verdict"]
+    tied = verdict.isin((FITS, NOT_AS_MEANT)) & verdict[schema.PARAMETER].isin(replaced(result))
+    return result.assign(verdict=xr.where(tied, OVERRIDDEN, verdict))

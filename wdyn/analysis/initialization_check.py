@@ -13,10 +13,11 @@ import xarray as xr
 from wdyn import schema
 from wdyn.analysis.evidence import sel_line
 from wdyn.analysis.fans import RESIDUAL
-from wdyn.analysis.overriding import NOT_LINEAR, names_where, own_embeddings, partners, replaced
-from wdyn.analysis.verdicts import FITS, NOT_AS_MEANT, NOT_FINITE, UNKNOWN
+from wdyn.analysis.initialization_adapters import adapters_off_zero, still_adapters
+from wdyn.analysis.overriding import NOT_LINEAR, names_where, own_embeddings, own_rule, partners
+from wdyn.analysis.verdicts import FITS, NOT_AS_MEANT, NOT_FINITE, OVERRIDDEN, UNKNOWN
 from wdyn.findings import Finding, Severity
-from wdyn.naming import examples
+from wdyn.naming import examples, is_adapter
 from wdyn.schema import Kind, Role
 
 CODES = {
@@ -28,6 +29,8 @@ CODES = {
     "INI006": "There are NaN or infinite values before training.",
     "INI007": "Some matrices were left at torch's default while others were given another rule.",
     "INI008": "Most matrices match no initializer that is known.",
+    "INI009": "Both factors of an adapter are zero, so that neither can learn.",
+    "INI010": "Adapters change the model before they have learned anything.",
 }
 
 _WHERE = {
@@ -66,6 +69,7 @@ def check(result: xr.Dataset, *, logit_scale: float = WIDE, unknown_share: float
     yield from _depth_scale_missed(result)
     yield from _left_at_default(result)
     yield from _unknown(result, unknown_share)
+    yield from _adapters(result)
 
 
 def _not_finite(result: xr.Dataset) -> Iterator[Finding]:
@@ -83,7 +87,7 @@ def _not_finite(result: xr.Dataset) -> Iterator[Finding]:
 
 
 def _not_as_meant(result: xr.Dataset) -> Iterator[Finding]:
-    missed = (result["verdict"].values == NOT_AS_MEANT) & ~np.isin(result[schema.PARAMETER].values, replaced(result))
+    missed = result["verdict"].values == NOT_AS_MEANT
     for rule in dict.fromkeys(result["rule"].values[missed].tolist()):
         names = names_where(result, missed & (result["rule"].values == rule))
         first = result.sel({schema.PARAMETER: names[0]})
@@ -122,7 +126,7 @@ def _wide_heads(result: xr.Dataset, limit: float) -> Iterator[Finding]:
 
 
 def _overridden(result: xr.Dataset) -> Iterator[Finding]:
-    names = replaced(result)
+    names = names_where(result, result["verdict"].values == OVERRIDDEN)
     if not names:
         return
     first = result.sel({schema.PARAMETER: names[0]})
@@ -133,7 +137,7 @@ def _overridden(result: xr.Dataset) -> Iterator[Finding]:
         "INI003",
         Severity.INFO,
         f"{names[0]} has std {float(first['std']):.4g}, the first values of {head} that it is tied to, not its own"
-        f"{_own_rule(result)}",
+        f"{own_rule(result)}",
         "Intended in most models with a tied head. If the embedding should keep its own values, tie first and "
         "initialize afterwards.",
     )
@@ -180,6 +184,7 @@ def _depth_scale_missed(result: xr.Dataset) -> Iterator[Finding]:
 def _left_at_default(result: xr.Dataset) -> Iterator[Finding]:
     rules = result["rule"].values.astype(str)
     linear = (result["kind"].values == Kind.WEIGHT) & ~np.isin(result["role"].values, NOT_LINEAR)
+    linear &= [not is_adapter(name) for name in result[schema.PARAMETER].values.tolist()]  # their A is meant to be so
     fitted = linear & (result["verdict"].values == FITS) & (result["std"].values > 0)
     default = fitted & (rules == "torch default")
     names = names_where(result, default)
@@ -212,13 +217,25 @@ def _unknown(result: xr.Dataset, share: float) -> Iterator[Finding]:
         )
 
 
-def _own_rule(result: xr.Dataset) -> str:
-    own = own_embeddings(result)
-    if not own:
-        return ""
-    one = result.sel({schema.PARAMETER: own[0]})
-    rule = f", {one['rule'].item()}" if one["rule"].item() else ""
-    return f"; {own[0]}, which is not tied, kept its own (std {float(one['std']):.4g}{rule})"
+def _adapters(result: xr.Dataset) -> Iterator[Finding]:
+    if still := still_adapters(result):
+        yield _finding(
+            result,
+            still,
+            "INI009",
+            Severity.WARNING,
+            f"{examples(still)} are all zero: the gradient of each factor is a product with the other, so none moves",
+            "Draw one of the two factors, as PEFT does with A (kaiming_uniform, a=sqrt(5)), and leave the other zero.",
+        )
+    if moved := adapters_off_zero(result):
+        yield _finding(
+            result,
+            moved,
+            "INI010",
+            Severity.INFO,
+            f"no factor is zero in {examples(moved)}: the model begins as another than the one that is adapted",
+            "Right for PiSSA, OLoRA and adapters that were trained before. Otherwise set one factor to zero.",
+        )
 
 
 def _is_head(result: xr.Dataset) -> Mask:

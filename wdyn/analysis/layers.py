@@ -41,3 +41,10 @@ def half_step(growth: Floats, step: npt.NDArray[np.int64]) -> float:
         return float("nan")
     share = (half - way[at - 1]) / (way[at] - way[at - 1])
     return float(steps[at - 1] + share * (steps[at] - steps[at - 1]))
+
+
+def lead(half: Floats) -> float:
+    """Say by how much the early layers are ahead: (layer,) half steps -> steps; NaN with fewer than three known."""
+    known = half[np.isfinite(half)]  # layers that hardly moved have none
+    third = known.size // 3
+    return float(known[-third:].mean() - known[:third].mean()) if third else float("nan")

@@ -204,7 +204,7 @@ def _zero(one: xr.Dataset, share: float) -> _Verdict:
     return (
         "SCH006",
         Severity.WARNING if tail else Severity.INFO,
-        f"was 0 {when}{', the last' if tail else ''}{still}",
+        f"was 0 {when}{', the last,' if tail else ''}{still}",
         "Training went on after the schedule had ended: those steps were for nothing. Give the scheduler all the steps."
         if tail
         else "Nothing is learned there. Where that is meant, requires_grad_(False) saves the work.",

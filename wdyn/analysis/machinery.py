@@ -62,7 +62,7 @@ def examine(
     run
         As `wdyn.open_run` or `wdyn.join_runs` gives it.
     analyzers
-        Analyzers, or their names; all by default.
+        Analyzers, or their names; all by default, of one run those that a single run can answer.
     select, ignore
         Families (``"INI"``) or codes (``"INI002"``) to keep and to drop.
 
@@ -78,7 +78,11 @@ def examine(
     """
     select, ignore = _codes(select), _codes(ignore)
     asked = selected(chosen(analyzers), select=select, ignore=ignore)
-    parts = split_runs(run) if schema.RUN in dimensions(run) else None  # once, for all of them
+    several = schema.RUN in dimensions(run)
+    if not several and analyzers is None and not select:
+        asked = tuple(one for one in asked if not one.joint)
+    apart = several and not all(one.joint for one in asked)
+    parts = split_runs(run) if apart else None  # once, for all of them
     answers = [_answer(one, run, parts) for one in asked]
     return tuple(
         replace(one, findings=tuple(f for f in one.findings if wanted_code(f.code, select=select, ignore=ignore)))
@@ -92,7 +96,7 @@ def _codes(given: Iterable[str]) -> tuple[str, ...]:
 
 def _answer(one: Analyzer, run: xr.DataTree, parts: Mapping[str, xr.DataTree] | None) -> Answer:
     try:
-        if parts is None:
+        if parts is None or one.joint:
             result = one(run)
             return Answer(one, result, one.judge(result))
         results = {label: one(part) for label, part in parts.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
@@ -14,23 +13,11 @@ from wdyn.analysis.analyzer import analyzer
 from wdyn.analysis.comparing import compare
 from wdyn.analysis.freezing import READ, Steps, anchors, frozen_at, strayed
 from wdyn.analysis.inputs import group_or_none, states_or_none, statistics_or_none, stored_weights
+from wdyn.analysis.movement_cohorts import by_cohort, cohorts, update_counts
 from wdyn.analysis.skipping import skip
 from wdyn.reading.tables import parameters
-from wdyn.schema import Kind, Role
+from wdyn.schema import Kind
 
-COHORTS = ("frozen", "tuned", "embeddings", "norms")
-"""Groups of parameters whose movement is summed: what was frozen throughout, then the rest by what it is."""
-
-_EMBEDDINGS = frozenset(
-    {
-        Role.EMBEDDING,
-        Role.POS_EMBEDDING,
-        Role.TYPE_EMBEDDING,
-        Role.PATCH_EMBEDDING,
-        Role.VALUE_EMBEDDING,
-        Role.UNEMBEDDING,
-    }
-)
 _COPIED = ("role", "kind", "stack", "layer", "path", "tied_to", "trainable", "in_optimizer", "dtype", "numel")
 
 
@@ -68,13 +55,18 @@ def movement(run: xr.DataTree) -> xr.Dataset:
           statistics or its updates.
         - ``snapshot`` : (step), bool. A snapshot was taken.
         - ``rows`` : (parameter). Count of recorded rows of its statistics.
+        - ``updates``, ``update_rows`` : (parameter). Count of recorded rows whose update is not 0, and of all rows with
+          an update; NaN where updates were not recorded.
         - ``partner_trains`` : (parameter), bool. Another name of the same memory is trainable.
         - ``lr_zero`` : (parameter), bool. The learning rate of its group was 0 at every recorded step.
         - ``cohort_change``, ``cohort_relative`` : (step, cohort). The same norms over all parameters of a cohort
           together; NaN for an empty one.
+        - ``cohort_size``, ``cohort_updates``, ``cohort_update_rows`` : (cohort). Count of its parameters, and the sums
+          of ``updates`` and ``update_rows`` over them.
 
         Coordinates role, kind, stack, layer, path, tied_to, trainable, in_optimizer, dtype, numel and ``of_cohort``
-        (parameter): "frozen" (never trainable at any recorded step), "tuned", "embeddings" or "norms".
+        (parameter): "frozen" (never trainable at any recorded step), else "adapters" (LoRA and the
+        like, by name), "embeddings", "norms" or "tuned".
     """
     weights, recorded, states = _judged_weights(run), statistics_or_none(run), states_or_none(run)
     table = _judged_table(parameters(run), weights, recorded)
@@ -87,13 +79,13 @@ def movement(run: xr.DataTree) -> xr.Dataset:
     frozen = xr.DataArray(frozen_at(looked, table, states), coordinates, dims=list(coordinates))
     told = _told(run, recorded, frozen)
     found = _compared(weights, frozen).assign_coords({name: table[name].variable for name in _COPIED})
-    found = found.assign_coords(of_cohort=(schema.PARAMETER, _cohorts(table, frozen.all(schema.STEP).values)))
+    found = found.assign_coords(of_cohort=(schema.PARAMETER, cohorts(table, frozen.all(schema.STEP).values)))
     own = found.sel({schema.PARAMETER: list(weights)})
-    result = _with_what_rows_tell(found.assign(_by_cohort(own)), told, steps)
+    result = _with_what_rows_tell(found.assign(by_cohort(own)), told, steps)
     result["frozen"] = frozen.sel({schema.STEP: result[schema.STEP].values})
     result["partner_trains"] = _partner_trains(parameters(run), table[schema.PARAMETER].values.tolist())
     result["lr_zero"] = _lr_zero(run, table, steps)
-    return result
+    return result.assign(update_counts(statistics_or_none(run, schema.Quantity.UPDATES), result["of_cohort"]))
 
 
 _REMEDY = "record statistics and two snapshots or more: wdyn.watch(..., every=10, snapshots=wdyn.every(100))"
@@ -196,38 +188,3 @@ def _lr_zero(run: xr.DataTree, table: xr.Dataset, steps: Steps) -> xr.DataArray:
     used = scalars["lr"].sel({schema.STEP: slice(steps[0] + 1, steps[-1])})
     idle = ((used == 0).any(schema.STEP) & ~(used > 0).any(schema.STEP)).values
     return nothing.copy(data=[0 <= group < len(idle) and bool(idle[group]) for group in table["group"].values.tolist()])
-
-
-def _cohorts(table: xr.Dataset, never_trained: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
-    both = zip(never_trained, table["role"].values, strict=True)
-    return np.array(["frozen" if still else _cohort_of_role(str(role)) for still, role in both], dtype=np.str_)
-
-
-def _cohort_of_role(role: str) -> str:
-    return "embeddings" if role in _EMBEDDINGS else "norms" if role == Role.NORM else "tuned"
-
-
-def _by_cohort(result: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Add the squares up: the Frobenius norm of all parameters of a cohort as one long vector."""
-    first = result["norm"].isel({schema.STEP: slice(1)}).sum(schema.STEP, skipna=False)  # 0 where there is no snapshot
-    changes, starts = [], []
-    for cohort in COHORTS:
-        # Chosen rather than weighted by 0 or 1: a NaN is then seen in its own cohort, and in no other.
-        members = {schema.PARAMETER: np.flatnonzero(result["of_cohort"].values == cohort)}
-        changes.append(_long_norm(result["change"].isel(members)))
-        starts.append(_long_norm(first.isel(members)))
-    index = xr.IndexVariable("cohort", np.array(COHORTS, dtype=np.str_))
-    change, start = xr.concat(changes, index), xr.concat(starts, index)
-    relative = change / start.where(start > 0)
-    return {
-        "cohort_change": change.transpose(schema.STEP, "cohort"),
-        "cohort_relative": relative.transpose(schema.STEP, "cohort"),
-    }
-
-
-def _long_norm(norms: xr.DataArray) -> xr.DataArray:
-    """Norm of vectors laid end to end; NaN when there is none, or one is NaN."""
-    squares: xr.DataArray = (norms**2).sum(schema.PARAMETER, skipna=False)
-    if norms.sizes[schema.PARAMETER] == 0:
-        squares = xr.full_like(squares, np.nan)
-    return squares**0.5

@@ -72,7 +72,8 @@ def optimizer_state(run: xr.DataTree) -> xr.Dataset:
         - ``idle`` : (step, parameter), 0 to 1. Share of elements whose second moment (else first) is 0: no gradient
           ever reached them.
         - ``nonfinite`` : (step, parameter). Count of NaN and infinite values in its moments.
-        - ``gradient_norm`` : (step). Norm of all recorded gradients as one long vector; NaN where one is not finite.
+        - ``gradient_norm`` : (step). Norm of all recorded gradients as one long vector; infinite where one holds NaN or
+          infinity.
         - ``lr``, ``weight_decay`` : (step, group). What the step used.
         - ``correction`` : (step, group), >= 1. 1 / (1 - beta2^t).
         - ``beta1``, ``beta2`` : (group). At the last step.
@@ -205,7 +206,7 @@ def _norm(found: Recorded) -> Floats:
     norms, bad = found.of(Quantity.GRADIENTS, "l2"), found.of(Quantity.GRADIENTS, "nonfinite") > 0
     told = ~np.isnan(norms)
     whole = np.sqrt((np.where(told, norms, 0.0) ** 2).sum(axis=1))
-    return np.where(told.any(axis=1) & ~bad.any(axis=1), whole, np.nan)
+    return np.where(told.any(axis=1), np.where(bad.any(axis=1), np.inf, whole), np.nan)
 
 
 def _predicted_ratio(run: xr.DataTree, found: Recorded) -> Floats:

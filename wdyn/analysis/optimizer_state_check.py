@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
@@ -67,19 +66,14 @@ def check(
 
 def find_pile(result: xr.Dataset, *, straightness: float = 0.97, least_rows: int = 6) -> Pile:
     """Look for the straight rise of the gradient norm from the first row on; figures ask here too."""
-    norms = result["gradient_norm"].where(result[schema.STEP] > 0, drop=True)
-    recorded = norms.isel({schema.STEP: slice(_first_known(norms.values), None)})
-    return pile(recorded[schema.STEP].values, recorded.values, straightness=straightness, least_rows=least_rows)
+    norms = result["gradient_norm"].dropna(schema.STEP)  # rows without a gradient
+    norms = norms.isel({schema.STEP: np.flatnonzero(norms[schema.STEP].values > 0)})
+    return pile(norms[schema.STEP].values, norms.values, straightness=straightness, least_rows=least_rows)
 
 
 def is_pile(found: Pile, *, growth: float = 5.0, pace: float = 0.1) -> bool:
     """Say whether a rise is one that gradients without a reset make."""
     return found.rows > 0 and found.growth >= growth and pace <= found.pace <= 2
-
-
-def _first_known(values: npt.NDArray[np.float64]) -> int:
-    known = ~np.isnan(values)
-    return int(known.argmax()) if known.any() else len(values)
 
 
 def _uncovered(result: xr.Dataset, limit: float) -> Iterator[Finding]:

@@ -165,7 +165,7 @@ def _partly_idle(result: xr.Dataset, limit: float) -> Iterator[Finding]:
 
 def _of_group(result: xr.Dataset, name: str) -> npt.NDArray[np.float64]:
     """Give each parameter what its group has; NaN where it has none."""
-    group = result["of_group"].values.astype(int)
+    group = result["of_group"].fillna(schema.NO_GROUP).values.astype(int)  # NaN: of another one of joined runs
     return np.where(group >= 0, result[name].values[group], np.nan)
 
 

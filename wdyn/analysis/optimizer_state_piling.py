@@ -46,7 +46,8 @@ def pile(steps: npt.NDArray[np.int64], norms: Floats, *, straightness: float, le
     Parameters
     ----------
     steps, norms
-        (row), steps from 1 on, and the norm of the gradient that each of them used. A norm that is NaN ends the line.
+        (row), steps from 1 on, and the norm of the gradient that each of them used. One that is not
+        finite ends the line.
     straightness
         R^2 that the line must have.
     least_rows

@@ -106,7 +106,7 @@ def settings(run: xr.DataTree, *, steps: Steps, count: int) -> xr.Dataset:
     series = {name: _series(logged, name, count) for name in ("lr", "weight_decay", "beta1", "beta2", "momentum")}
     over = {name: series[name].reindex({schema.STEP: steps}) for name in ("lr", "weight_decay")}
     last = {name: (schema.GROUP, _last(series[name].values)) for name in ("beta1", "beta2", "momentum")}
-    known = _known(run, count)
+    known = known_groups(run, count=count)
     said = {
         "optimizer": np.array([str(one.get("name", "")) for one in known], dtype=np.str_),
         "eps": np.array([_eps(one) for one in known]),
@@ -158,7 +158,7 @@ def _pull(lr: xr.DataArray, decay: xr.DataArray) -> xr.DataArray:
     return whole
 
 
-def _known(run: xr.DataTree, count: int) -> list[Mapping[str, Any]]:
+def known_groups(run: xr.DataTree, *, count: int) -> list[Mapping[str, Any]]:
     """List what the run's attributes say of each group, numbered on over several optimizers."""
     optimizers = run.attrs.get(schema.ATTRIBUTES, {}).get("optimizers", [])
     known: list[Mapping[str, Any]] = [

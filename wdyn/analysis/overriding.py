@@ -10,6 +10,7 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.analysis.fans import RESIDUAL
+from wdyn.analysis.verdicts import NOT_AS_MEANT
 from wdyn.schema import Kind, Role
 
 EMBEDDINGS = (Role.EMBEDDING, Role.POS_EMBEDDING, Role.TYPE_EMBEDDING)
@@ -18,22 +19,22 @@ NOT_LINEAR = (*EMBEDDINGS, Role.UNEMBEDDING, Role.NORM, Role.CONV, Role.SSM, Rol
 
 
 def replaced(result: xr.Dataset) -> list[str]:
-    """Name the embeddings that carry the values of the head they are tied to, where their own would differ."""
+    """Name the embeddings that carry the values of the head they are tied to, where their own would differ.
+
+    That they would is told by the embeddings that are not tied, or by a rule that was meant and is not followed.
+    """
     linear = _usual_rule(result)
+    own = own_embeddings(result)
+    follow = any(linear in _rules(result.sel({schema.PARAMETER: name})) for name in own)
     names = []
     for name in names_where(result, np.isin(result["role"].values, EMBEDDINGS)):
         sharing = partners(result, name)
         one = result.sel({schema.PARAMETER: name})
         heads = [other for other in sharing if result["role"].sel({schema.PARAMETER: other}).item() == Role.UNEMBEDDING]
-        if heads and linear and linear in _rules(one) and not _embeddings_follow(result, linear):
+        told = not follow if own else one["verdict"].item() == NOT_AS_MEANT
+        if heads and linear and linear in _rules(one) and told:
             names.append(name)
     return names
-
-
-def _embeddings_follow(result: xr.Dataset, linear: str) -> bool:
-    """Whether embeddings with values of their own got the linear layers' rule, so that a tie changes nothing."""
-    own = own_embeddings(result)
-    return any(linear in _rules(result.sel({schema.PARAMETER: name})) for name in own)
 
 
 def own_embeddings(result: xr.Dataset) -> list[str]:
@@ -42,10 +43,21 @@ def own_embeddings(result: xr.Dataset) -> list[str]:
     return [name for name in names_where(result, kinds) if len(partners(result, name)) == 1]
 
 
+def own_rule(result: xr.Dataset) -> str:
+    """Say which values an embedding has that is not tied: what the tied one would have been, most likely."""
+    own = own_embeddings(result)
+    if not own:
+        return ""
+    one = result.sel({schema.PARAMETER: own[0]})
+    rule = f", {one['rule'].item()}" if one["rule"].item() else ""
+    return f"; {own[0]}, which is not tied, kept its own (std {float(one['std']):.4g}{rule})"
+
+
 def _usual_rule(result: xr.Dataset) -> str:
     """Name the rule of most linear layers that do not add to the residual stream; "" where none is known."""
     linear = (result["kind"].values == Kind.WEIGHT) & ~np.isin(result["role"].values, [*NOT_LINEAR, *RESIDUAL])
-    rules = Counter(rule for rule in result["rule"].values[linear & (result["std"].values > 0)].tolist() if rule)
+    found = result["rule"].values[linear & (result["std"].values > 0)].tolist()
+    rules = Counter(rule for rule in found if rule and ": " not in rule)  # where parts differ, no one rule is told
     return rules.most_common(1)[0][0] if rules else ""
 
 

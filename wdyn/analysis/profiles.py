@@ -11,9 +11,6 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.analysis.layers import rank_correlation
-from wdyn.schema import Role
-
-_FUSED = (Role.QKV, Role.KV, Role.CROSS_QKV, Role.MLP_GATE_UP)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +97,7 @@ def profiles_of(result: xr.Dataset) -> Iterator[Profile]:
 
 def without_fused(result: xr.Dataset) -> xr.Dataset:
     """Leave out fused weights where their parts were measured one by one."""
-    if (result["source"] == "snapshots").any():
-        return result.drop_sel(role=[role for role in result["role"].values if role in _FUSED])
-    return result
+    return result.isel(role=~result["fused"].values)
 
 
 def stacks_of(result: xr.Dataset) -> list[tuple[str, xr.Dataset]]:

@@ -95,9 +95,9 @@ def steps(t: Floats, y: Floats) -> Curve | None:
     lengths = np.diff(np.r_[0, changes, len(y)])
     if not 1 <= len(changes) <= _LEVELS or np.median(lengths) < 2:
         return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = levels[1:] / levels[:-1]
-    factor = float(ratios[0]) if np.ptp(ratios) <= 1e-6 * abs(ratios[0]) else np.nan  # also NaN after a level of 0
+    factor = float(levels[1] / levels[0]) if levels[0] else np.nan  # nothing makes a level out of 0
+    if not np.allclose(levels[1:], factor * levels[:-1], rtol=1e-6, atol=0):
+        factor = np.nan
     period = _interval(t[changes - 1], t[changes])
     return Curve(
         lambda at: levels[np.searchsorted(t[changes], at, side="right")],

@@ -68,7 +68,7 @@ _KINDS: tuple[tuple[str, _Fit], ...] = (  # the simplest first
     (ONE_CYCLE, schedule_cosines.one_cycle),
 )
 _FALL_TO_A_FLOOR = (LINEAR, COSINE)
-_ALONE = (STEPS, ONE_CYCLE)  # these have no hold, which would be one of their own levels
+_ALONE = (CONSTANT, STEPS, ONE_CYCLE)  # these have no hold, which would be one of their own levels
 
 
 def recognise(steps: Floats, rates: Floats, *, tolerance: float = 1e-3) -> Shape:

@@ -36,8 +36,10 @@ _STATISTICS = (*_KEY, "mean", "std", "l1", "l2", "skewness", "kurtosis")
 def tied_weights(run: xr.DataTree) -> xr.Dataset:
     """Which names share one weight, and did it stay so?
 
-    A tie is shared memory, seen at each recorded step. Equal values in separate memory are no tie: they part with the
-    first update that differs.
+    A tie is shared memory, seen at each recorded step: one tensor under two names, or two that overlap. What a config
+    says counts for nothing. Equal values in separate memory are no tie: they part with the first update that differs.
+    A model that was loaded to go on begins a new attempt, so a tie that its loading broke breaks at the attempt's first
+    row.
 
     Returns
     -------
@@ -50,6 +52,9 @@ def tied_weights(run: xr.DataTree) -> xr.Dataset:
           memory, else from the snapshots of both, else from all their statistics (relative tolerance 1e-9).
         - ``broke_at`` : (pair). First recorded step at which a tie held no more; NaN if none.
         - ``appeared_at`` : (pair). First recorded step of a tie that was not there at first; NaN if none.
+
+        - ``attempt`` : (step). Which attempt recorded the row; one above that of the row before where the run was
+          resumed.
 
         Coordinates ``name`` and ``partner`` (pair): full names, the partner first in the table.
     """
@@ -65,7 +70,8 @@ def tied_weights(run: xr.DataTree) -> xr.Dataset:
     equal = np.where(shared == 1, 1.0, equal)
     kept = [at for at, pair in enumerate(pairs) if pair in tied or (equal[:, at] == 1).any()]
     pairs = [pairs[at] for at in kept]
-    return _result(pairs, steps, [pair in declared for pair in pairs], shared[:, kept], equal[:, kept])
+    result = _result(pairs, steps, [pair in declared for pair in pairs], shared[:, kept], equal[:, kept])
+    return result.assign(attempt=(schema.STEP, _attempts(steps, states, recorded)))
 
 
 def _result(pairs: list[Pair], steps: Steps, declared: list[bool], shared: Floats, equal: Floats) -> xr.Dataset:
@@ -169,6 +175,16 @@ def _in_order(pairs: Iterable[Pair], table: xr.Dataset) -> list[Pair]:
 def _steps(*recorded: xr.Dataset | xr.DataArray | None) -> Steps:
     held = [one[schema.STEP].values for one in recorded if one is not None]
     return np.unique(np.concatenate(held)) if held else np.array([], dtype=np.int64)
+
+
+def _attempts(steps: Steps, *recorded: xr.Dataset | None) -> Floats:
+    """Tell which attempt recorded each step; NaN where nothing says."""
+    found = np.full(len(steps), np.nan)
+    for one in recorded:
+        if one is not None and schema.ATTEMPT in one.coords:
+            own = one[schema.ATTEMPT].reindex({schema.STEP: steps}).values
+            found = np.where(np.isnan(found), own, found)
+    return found
 
 
 def _columns(columns: list[Floats], steps: Steps) -> Floats:

@@ -54,11 +54,17 @@ def _broken(result: xr.Dataset, at: int) -> Finding:
         [at],
         "TIE001",
         Severity.ERROR,
-        f"{name} and {partner} no longer share one weight from step {step} on{values}"
+        f"{name} and {partner} no longer share one weight from step {step} on{_when_resumed(result, step)}{values}"
         + ("; later they share one again" if again else ""),
         "Something replaced one of them: load_state_dict(assign=True), to_empty(), a cast, a new Parameter. Tie them "
         "again (head.weight = embedding.weight), and make the optimizer anew.",
     )
+
+
+def _when_resumed(result: xr.Dataset, step: int) -> str:
+    """Say that a step is the first after the run was resumed; "" where it is not."""
+    attempts = result["attempt"].sel({schema.STEP: slice(None, step)}).dropna(schema.STEP).values
+    return ", where the run was resumed" if attempts.size > 1 and attempts[-1] > attempts[-2] else ""
 
 
 def _appeared(result: xr.Dataset, at: int) -> Finding:
@@ -68,8 +74,8 @@ def _appeared(result: xr.Dataset, at: int) -> Finding:
         [at],
         "TIE002",
         Severity.WARNING,
-        f"{one['name'].item()} and {one['partner'].item()} share one weight from step {int(one['appeared_at'])} on, "
-        "and did not before",
+        f"{one['name'].item()} and {one['partner'].item()} share one weight from step {int(one['appeared_at'])} on"
+        f"{_when_resumed(result, int(one['appeared_at']))}, and did not before",
         "If that was meant, tie them before the optimizer is made: it may still hold the weight that was given up.",
     )
 

@@ -5,6 +5,7 @@ from typing import Final
 AS_MEANT: Final = "as meant"
 NOT_AS_MEANT: Final = "not as meant"
 FITS: Final = "fits"
+OVERRIDDEN: Final = "overridden by tying"
 UNKNOWN: Final = "unknown"
 TOO_FEW: Final = "too few values"
 NOT_FINITE: Final = "not finite"

@@ -19,6 +19,8 @@ from wdyn.capture.sums import EMPTY, Sums
 BATCH = 1 << 17
 TOGETHER = 64
 """Most pieces that are measured as one: each needs counters."""
+_FEW = 8
+"""Up to so many pieces of a batch are gone through one by one: what spreads a number over each costs more."""
 _UNTHREADED = 1 << 15
 """Elements up to which torch starts no threads, which would stall where cores are shared with training."""
 _DOT = 1 << 12
@@ -88,7 +90,7 @@ class PlainKernel:
         low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
         mean = np.add.reduceat(wide, starts) / n
         mean = np.minimum(np.maximum(mean, low), high)  # equal numbers are not to differ from their mean by rounding
-        np.subtract(wide, mean if len(n) == 1 else np.repeat(mean, n), out=deviation)
+        _less(wide, mean, starts, deviation)
         np.multiply(deviation, deviation, out=square)
         pairs = (deviation, deviation), (square, deviation), (square, square)
         m2, m3, m4 = (_dots(a, b, starts) for a, b in pairs)
@@ -169,8 +171,24 @@ def _move_nans(wide: Wide, starts: Counts, codes: Codes, counts: Counts) -> Coun
 
 def _dots(a: Wide, b: Wide, starts: Counts) -> Wide:
     """Sum of products in each piece."""
-    products: Wide = np.add.reduceat(a * b, starts) if len(starts) > 1 else np.array([dot(a, b)])
-    return products
+    if len(starts) > _FEW:
+        products: Wide = np.add.reduceat(a * b, starts)
+        return products
+    return np.array([dot(a[piece], b[piece]) for piece in _slices(starts, len(a))])
+
+
+def _less(wide: Wide, mean: Wide, starts: Counts, out: Wide) -> None:
+    """Subtract from each piece its mean."""
+    if len(starts) > _FEW:
+        np.subtract(wide, np.repeat(mean, np.diff(starts, append=len(wide))), out=out)
+        return
+    for piece, centre in zip(_slices(starts, len(wide)), mean, strict=True):
+        np.subtract(wide[piece], centre, out=out[piece])
+
+
+def _slices(starts: Counts, size: int) -> list[slice]:
+    places = starts.tolist()
+    return [slice(start, stop) for start, stop in zip(places, [*places[1:], size], strict=True)]
 
 
 def dot(a: Wide, b: Wide) -> float:

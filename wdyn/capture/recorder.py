@@ -25,7 +25,7 @@ from wdyn.capture.partition import Partition, partition
 from wdyn.capture.quantities import Quantities
 from wdyn.capture.staging import Staging, fits
 from wdyn.capture.tensors import named_tensors
-from wdyn.naming import part_label
+from wdyn.naming import examples, part_label
 from wdyn.rows import Before, Declaration, Row, Snapshot
 from wdyn.schema import Address, Extra, Quantity
 
@@ -151,15 +151,13 @@ class Recorder:
         """What is recorded, as it was last seen."""
         return tuple(self._watched.values())
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether an optimizer holds any of what is recorded."""
-        return bool((self._group_of(list(self._tensors)) >= 0).any())
-
-    @property
-    def not_kept(self) -> list[str]:
-        """Names whose dtype cannot be kept in a snapshot."""
-        return [name for name, one in self._watched.items() if one.dtype not in self._keepable]
+    def oddities(self) -> Iterator[str]:
+        """Tell of what a user will not have meant."""
+        lost = [name for name, one in self._watched.items() if one.dtype not in self._keepable]
+        if lost:
+            yield f"No snapshots are kept of {examples(lost)}: their dtype cannot be stored. Statistics are recorded"
+        if self._optimizers and not (self._group_of(list(self._tensors)) >= 0).any():
+            yield "The optimizer holds none of the recorded parameters; is it that of another model?"
 
     def _describe(self) -> None:
         """Tell anew what each parameter is, and how it is cut."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,13 +13,13 @@ from torch.optim import Optimizer
 from wdyn import schema
 from wdyn.capture.optimizers import HYPERPARAMETERS, hyperparameters, loss_scale
 from wdyn.capture.schedule import Listener
+from wdyn.naming import sanitised, with_checksum
 from wdyn.rows import Row, Values
 
 _LONG = 512
 _OLD_SECONDS = 5.0
 _COSTS = ("wall_time", "capture_seconds", "write_seconds", "bytes_written")
 _OWN = frozenset({*HYPERPARAMETERS, *_COSTS, schema.STEP, schema.ATTEMPT, schema.GROUP})
-_NAME_LENGTH = 60
 
 
 class ScalarLog:
@@ -104,11 +102,9 @@ class ScalarLog:
     def _safe(self, name: str) -> str:
         """Name the array of a logged value: the name itself where that is safe as a path and not taken."""
         if name not in self._array_of:
-            safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:_NAME_LENGTH]
+            safe = sanitised(name)
             taken = _OWN | {array.lower() for array in self._array_of.values()}
-            if not safe or safe.lower() in taken:
-                safe = f"{safe or 'logged'}_{zlib.crc32(name.encode()):08x}"
-            self._array_of[name] = safe
+            self._array_of[name] = with_checksum(name) if not safe or safe.lower() in taken else safe
         return self._array_of[name]
 
 

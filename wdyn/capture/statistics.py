@@ -54,7 +54,12 @@ class Measured:
         members = np.array([number for group in groups for number in group], dtype=np.int64)
         sums = join(self.sums[members], sizes=sizes)
         histograms = np.zeros((len(groups), bins.COUNT), dtype=np.int64)
-        np.add.at(histograms, np.repeat(np.arange(len(groups)), sizes), self.histograms[members])
+        some = sizes > 0  # where nothing is to be added, `reduceat` would take what comes next
+        if (sizes == 1).all():  # as with q, k and v, each a cell of its own
+            histograms = self.histograms[members]
+        elif some.any():
+            starts = (np.cumsum(sizes) - sizes)[some]
+            histograms[some] = np.add.reduceat(self.histograms[members], starts, axis=0)
         absent = np.isnan(sums[:, 0])
         sums[absent], histograms[absent] = np.nan, 0
         return Measured(sums, histograms)
@@ -128,7 +133,8 @@ def products(
 
 def _finish(sums: Sums) -> dict[str, Values]:
     n, mean, m2, m3, m4, l1, low, high, zeros, nans, infs = sums.T
-    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 is NaN, which is the answer
+    # 0/0 is NaN, which is the answer; powers of what is beyond 1e77 are infinite.
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         some = np.where(n > 0, n, np.nan)
         mean = np.where(n > 0, mean, np.nan)
         low, high = np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)

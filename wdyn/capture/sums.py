@@ -39,7 +39,9 @@ def join(parts: Sums, *, sizes: npt.NDArray[np.integer[Any]]) -> Sums:
     joined = np.tile(EMPTY, (len(sizes), 1))
     some = sizes > 0
     if some.any():
-        joined[some] = _join(parts, sizes[some])
+        # Powers of what is beyond 1e77 leave float64: they become infinite, or NaN, and are shown so.
+        with np.errstate(over="ignore", invalid="ignore"):
+            joined[some] = _join(parts, sizes[some])
     return joined
 
 

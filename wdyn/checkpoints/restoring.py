@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from wdyn import schema
-from wdyn.errors import DamagedRun, InvalidArgument, NoMatch
+from wdyn.errors import InvalidArgument, NoMatch
 from wdyn.naming import canonical_names, examples
 from wdyn.reading.tables import check_run, dataset, no_snapshot, parameters
 from wdyn.store.dtypes import BITS_OF, narrow
@@ -102,20 +102,17 @@ def _tensors(run: xr.DataTree, step: int) -> Iterator[tuple[str, Tensor]]:
         if step not in group[schema.STEP].values:
             continue
         about = group.attrs[schema.ATTRIBUTES]
-        whole = _stored(group[schema.VALUE].sel({schema.STEP: step}), slug)
+        whole = _stored(group[schema.VALUE].sel({schema.STEP: step}))
         layers = whole if about["layers"] else (whole,)
         for name, values in zip(about["names"], layers, strict=True):
             # Each has memory of its own: saving a view would save the whole, and a change would reach the run.
             yield name, torch.from_numpy(np.array(values, order="C")).view(getattr(torch, about["dtype"]))
 
 
-def _stored(values: xr.DataArray, slug: str) -> npt.NDArray[Any]:
+def _stored(values: xr.DataArray) -> npt.NDArray[Any]:
     """Values in the dtype in which they were stored: bits, where numpy lacks the true one."""
     bits_of = values.attrs.get(BITS_OF)
-    try:
-        return narrow(values.values, bits_of=bits_of) if bits_of else values.values
-    except (OSError, ValueError) as error:
-        raise DamagedRun(f"{schema.WEIGHTS}/{slug} cannot be read back: {error}") from error
+    return narrow(values.values, bits_of=bits_of) if bits_of else values.values
 
 
 def _leaders(run: xr.DataTree, step: int) -> dict[str, str]:

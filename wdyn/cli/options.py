@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from wdyn.findings import Severity
+from wdyn.reports.files import FORMS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,6 +19,18 @@ run = click.argument("run", type=click.Path(path_type=Path))
 def form(*choices: str, help: str) -> Callable[[Command], Command]:
     """Add ``--format``, with what a command can write."""
     return click.option("--format", "form", type=click.Choice(choices), help=help)
+
+
+def to_file(command: Command) -> Command:
+    """Add ``-o``, which reaches the command as ``to``, and ``--format``, as ``form``."""
+    to = click.option(
+        "-o",
+        "--output",
+        "to",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write this file; its suffix chooses the format (.html .md .json .txt).",
+    )
+    return to(form(*FORMS, help="Print this format and write no file; with -o, the format of that file.")(command))
 
 
 def codes(command: Command) -> Command:

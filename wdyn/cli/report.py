@@ -18,14 +18,7 @@ from wdyn.store.reader import open_run
 
 @click.command("report")
 @options.run
-@click.option(
-    "-o",
-    "--output",
-    "to",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write this file; its suffix chooses the format (.html .md .json .txt).",
-)
-@options.form(*files.FORMS, help="Print this format and write no file; with -o, the format of that file.")
+@options.to_file
 @options.codes
 @options.fail_on
 def command(

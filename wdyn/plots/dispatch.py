@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wdyn import schema
-from wdyn.analysis.analyzer import ANALYZER
+from wdyn.analysis.analyzer import ANALYZER, TOGETHER
 from wdyn.analysis.skipping import REMEDY, skipped
 from wdyn.errors import InvalidArgument
 
@@ -17,9 +17,12 @@ _MODULES = {
     "init_audit": "wdyn.plots.initialization",
     "tied_weights": "wdyn.plots.tying",
     "depth_growth": "wdyn.plots.depth",
+    "distribution": "wdyn.plots.distribution",
     "movement": "wdyn.plots.movement",
+    "update_sizes": "wdyn.plots.update_sizes",
     "learning_rate": "wdyn.plots.learning_rate",
     "optimizer_state": "wdyn.plots.optimizer_state",
+    "compare_runs": "wdyn.plots.compare_runs",
 }
 
 
@@ -50,7 +53,7 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
     if name not in _MODULES:
         known = ", ".join(_MODULES)
         raise InvalidArgument(f"No figure for a result of '{name or 'no analyzer'}'. There are figures for: {known}.")
-    if schema.RUN in result.dims:
+    if schema.RUN in result.dims and TOGETHER not in result.attrs:
         first = result[schema.RUN].values[0]
         raise InvalidArgument(f"The result holds {result.sizes[schema.RUN]} runs. Draw one: result.sel(run={first!r})")
     drawn: Figure = importlib.import_module(_MODULES[name]).plot(result, ax=ax)

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 
 from wdyn import schema
 from wdyn.analysis.initialization_check import wide_heads
-from wdyn.analysis.verdicts import NOT_AS_MEANT, NOT_FINITE, UNKNOWN
+from wdyn.analysis.verdicts import NOT_AS_MEANT, NOT_FINITE, OVERRIDDEN, UNKNOWN
 from wdyn.naming import examples
 from wdyn.plots.canvas import figure_of, new_figure, plain, say, style, titled
 from wdyn.plots.palette import BAD, INK, depth_map, depth_scale, layer_colours
@@ -59,7 +59,9 @@ def _rules_followed(result: xr.Dataset) -> str:
         return f"{int((verdicts == NOT_FINITE).sum())} of {count} parameters hold NaN or infinity before training"
     if odd:
         return f"{odd} of {count} parameters do not follow a known or expected rule{rest}"
-    return f"All {count} parameters follow a known rule{rest}"
+    tied = result[schema.PARAMETER].values[verdicts == OVERRIDDEN].tolist()
+    of_head = f"; {examples(tied, 1)} by the head that it is tied to" if tied else ""
+    return f"All {count} parameters follow a known rule{rest}{of_head}"
 
 
 def _groups(shown: xr.Dataset) -> dict[str, np.ndarray]:
@@ -98,7 +100,11 @@ def _rules(ax: Axes, shown: xr.Dataset, groups: dict[str, np.ndarray]) -> None:
     for row, members in enumerate(groups.values()):
         rules = dict.fromkeys(str(rule) for rule in shown["rule"].values[members])
         text = next(iter(rules)) or "no known rule" if len(rules) == 1 else f"{len(rules)} rules"
-        ax.annotate(plain(text), (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        if (shown["verdict"].values[members] == OVERRIDDEN).any():
+            text += ", of its head"
+        ax.annotate(
+            plain(text.replace("; ", "\n")), (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8
+        )
 
 
 def _axes(ax: Axes, shown: xr.Dataset, labels: list[str]) -> None:

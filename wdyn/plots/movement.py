@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from wdyn import schema
 from wdyn.analysis.movement_check import at_snapshots, first_nonfinite
 from wdyn.plots.canvas import new_figure, plain, say, short, style, title, titled
-from wdyn.plots.palette import BAD, SERIES
+from wdyn.plots.palette import BAD, ODD, SERIES
 
 _ANNOTATED = 12  # layers up to which the numbers fit in the cells
 _MOST = 12  # parameters outside blocks that fit
@@ -77,7 +77,9 @@ def _of_sound_runs(result: xr.Dataset) -> list[str]:
         return words
     moves = taken["cohort_relative"].isel({schema.STEP: -1}).drop_sel(cohort="frozen").dropna("cohort")  # empty ones
     if moves.size:
-        words.append(f"{moves['cohort'].values[0]} weights moved by {float(moves[0]):.2g} of their norm")
+        first = str(moves["cohort"].values[0])
+        moved = "tuned weights" if first == "tuned" else first
+        words.append(f"{moved} moved by {float(moves[0]):.2g} of their norm")
     tuned = (taken["of_cohort"] != "frozen") & (taken["numel"] > 0)
     still = int(((taken["change"] == 0).all(schema.STEP) & tuned).sum())
     if still:
@@ -181,7 +183,7 @@ def _cohorts(ax: Axes, result: xr.Dataset) -> None:
     """Draw a line for each cohort, named at its end."""
     relative = result["cohort_relative"]
     ends = []
-    for colour, cohort in zip(SERIES, relative["cohort"].values.tolist(), strict=True):
+    for colour, cohort in zip((*SERIES, ODD), relative["cohort"].values.tolist(), strict=True):
         line = relative.sel(cohort=cohort).dropna(schema.STEP)  # empty cohorts, and NaN weights: marked below
         if line.size:
             ax.plot(line[schema.STEP], line, color=colour, marker=".", linewidth=1.5)

@@ -13,7 +13,7 @@ from wdyn.reading.tables import dataset, parameters, recorded, with_addresses
 from wdyn.schema import Quantity
 
 DISPLACEMENT, DRIFT, PATH_LENGTH = "displacement", "drift", "path_length"
-_NORM = "l2"
+_NORM, _NONFINITE = "l2", "nonfinite"
 
 
 def relations(run: xr.DataTree) -> xr.Dataset:
@@ -70,9 +70,13 @@ def relations(run: xr.DataTree) -> xr.Dataset:
 
 
 def _norms(run: xr.DataTree, quantity: Quantity) -> xr.DataArray | None:
+    """Norms of a quantity; NaN where it holds NaN or infinities, since the norm of the finite rest is not its own."""
     group = recorded(run, schema.STATISTICS).get(quantity)
-    norms = None if group is None else dataset(run, group).get(_NORM)
-    return None if norms is None else norms.load()
+    values = None if group is None else dataset(run, group)
+    if values is None or _NORM not in values:
+        return None
+    norms: xr.DataArray = values[_NORM].load()
+    return norms.where(values[_NONFINITE].load() == 0) if _NONFINITE in values else norms
 
 
 def _complete(found: xr.Dataset) -> xr.Dataset:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from wdyn import schema
+from wdyn.analysis.analyzer import TOGETHER
 from wdyn.plots.dispatch import plot
 from wdyn.reports.escaping import visible
 
@@ -50,7 +51,7 @@ class Picture:
 
 def pictures(result: xr.Dataset) -> tuple[Picture, ...]:
     """Draw a result; of several joined runs each on its own."""
-    if schema.RUN not in result.dims:
+    if schema.RUN not in result.dims or TOGETHER in result.attrs:
         return (picture(result),)
     return tuple(picture(result.sel({schema.RUN: label})) for label in result[schema.RUN].values)
 

@@ -21,6 +21,7 @@ from wdyn.errors import WdynError
 from wdyn.findings import Finding
 from wdyn.plots.scalars import plot
 from wdyn.reading.curves import curves
+from wdyn.reports.comparison import comparisons
 from wdyn.reports.escaping import visible
 from wdyn.reports.figures import Picture, framed, pictures
 from wdyn.reports.numbers import Table, tables
@@ -98,6 +99,7 @@ def _render(template: str, report: Report) -> str:
             report=report,
             cards=[_card(run) for run in report.runs],
             verdict=verdict(report.findings),
+            comparisons=comparisons(report.answers),
             sections=[_section(answer) for answer in report.answers if not answer.skipped],
             skipped=[answer for answer in report.answers if answer.skipped],
             style=Markup(style),

@@ -9,7 +9,8 @@
                write_seconds, disk_bytes, lost_rows, lost_snapshots, blocks,
                scalars: [{name, count, first, last, min, max, silent_after, spark}]}],
      "findings": [{code, severity, message, advice, reproduce, evidence}],
-     "answers": [{analyzer, family, question, skipped, remedy, codes}]}
+     "answers": [{analyzer, family, question, skipped, remedy, codes}],
+     "comparison": {coords, attrs, dims, data_vars} | null}
 
 What ``wdyn info`` writes has ``format source model run parameters``: ``run`` is one of the ``runs`` above (null for a
 model that is no run), ``parameters`` the whole table, a list with one object of all columns for each name.
@@ -17,7 +18,8 @@ model that is no run), ``parameters`` the whole table, a list with one object of
 `Summary`, `Attempt` and `Logged` of this package say what the keys of a run mean: ``resumed_from_step`` is -1 for an
 attempt that began anew, ``writer`` is "" unless a process writes the run at this moment.
 
-``evidence`` is what `xarray.Dataset.to_dict` gives (``coords attrs dims data_vars``), with a ``note``: "" where it is
+``comparison`` is what `wdyn.compare_runs` says of joined runs, as `xarray.Dataset.to_dict` gives it, without what lies
+along curves. ``evidence`` is the same of a finding (``coords attrs dims data_vars``), with a ``note``: "" where it is
 whole. Of more than 1,000 values the first and the last step are kept, then as many labels of the longest other
 dimension as fit, and the note says so. JSON has no word for NaN and infinity: they are the strings ``"NaN"``,
 ``"Infinity"`` and ``"-Infinity"``, never null.
@@ -36,6 +38,7 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.findings import Finding
+from wdyn.reports.comparison import content as comparison
 from wdyn.reports.logged import logged
 from wdyn.reports.summary import Summary
 
@@ -58,6 +61,7 @@ def render(report: Report) -> str:
         "runs": [_run(run) for run in report.runs],
         "findings": [_finding(finding) for finding in report.findings],
         "answers": [_answer(answer) for answer in report.answers],
+        "comparison": comparison(report.answers),
     }
     return json.dumps(_plain(content), indent=2, allow_nan=False)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from wdyn.findings import Finding
+from wdyn.reports.comparison import comparisons
 from wdyn.reports.escaping import code_block, markdown
 from wdyn.reports.logged import lines, logged
 from wdyn.reports.outline import Block
@@ -23,6 +24,7 @@ def render(report: Report) -> str:
         f"# {markdown(report.title)}",
         f"**{verdict(report.findings).capitalize()}**",
         *(paragraph for finding in report.findings for paragraph in _finding(finding)),
+        *(part for one in comparisons(report.answers) for part in (f"## {one.caption}", _table(one.columns, one.rows))),
         *(paragraph for run in report.runs for paragraph in _run(run)),
         "## Questions",
         _table(("Question", "Findings"), (_outcome(answer) for answer in report.answers)),

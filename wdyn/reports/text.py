@@ -18,8 +18,10 @@ from rich.text import Text
 from wdyn.findings import Finding, Severity
 from wdyn.reports.anatomy import Anatomy
 from wdyn.reports.anatomy import facts as anatomy_facts
+from wdyn.reports.comparison import comparisons
 from wdyn.reports.escaping import visible
 from wdyn.reports.logged import lines, logged
+from wdyn.reports.numbers import Table as Numbers
 from wdyn.reports.outline import Block
 from wdyn.reports.summary import Summary, facts
 
@@ -42,6 +44,7 @@ def render(report: Report) -> RenderableType:
         *(part for run in report.runs for part in _run(run)),
         heading(f"Findings: {verdict(report.findings)}" if report.findings else "No findings"),
         *([findings(report.findings)] if report.findings else []),
+        *(part for one in comparisons(report.answers) for part in (heading(one.caption), numbers(one))),
         heading("Questions"),
         questions(report.answers),
     )
@@ -81,6 +84,15 @@ def card(lines: dict[str, str]) -> RenderableType:
     grid = _grid(2)
     for name, value in lines.items():
         grid.add_row(Text(visible(name), style="dim"), Text(visible(value)))
+    return grid
+
+
+def numbers(table: Numbers) -> RenderableType:
+    """Write a table with its headings."""
+    grid = _grid(len(table.columns))
+    grid.add_row(*(Text(visible(name), style="bold") for name in table.columns))
+    for row in table.rows:
+        grid.add_row(*(Text(visible(value)) for value in row))
     return grid
 
 

@@ -22,7 +22,25 @@ from wdyn.store.layout import Layout
 _CODECS: dict[str, Any] = {"zstd": Zstd(), "blosc": Blosc()}
 
 
-def check(body: npt.NDArray[Any], expected: bytes | bytearray) -> None:
+def extended(checksum: int, more: npt.NDArray[np.uint8]) -> int:
+    """Give the checksum of bytes that more follow, 0 for none; the view that is given becomes read-only."""
+    more.flags.writeable = False  # the library takes nothing else, and would otherwise need a copy
+    return int(google_crc32c.extend(checksum, more))
+
+
+def compare(checksum: int, expected: bytes) -> None:
+    """Refuse bytes whose checksum is not the one that was written.
+
+    Raises
+    ------
+    ValueError
+        It is not.
+    """
+    if struct.pack("<I", checksum) != expected:
+        raise ValueError("its checksum does not fit")
+
+
+def check(body: npt.NDArray[np.uint8], expected: bytes) -> None:
     """Refuse bytes that are not those of the checksum; the view that is given becomes read-only.
 
     Raises
@@ -30,9 +48,7 @@ def check(body: npt.NDArray[Any], expected: bytes | bytearray) -> None:
     ValueError
         They are not.
     """
-    body.flags.writeable = False  # the library takes nothing else, and would otherwise need a copy
-    if struct.pack("<I", google_crc32c.value(body)) != expected:
-        raise ValueError("its checksum does not fit")
+    compare(extended(0, body), expected)
 
 
 def decode(data: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[Any]:

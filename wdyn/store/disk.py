@@ -12,9 +12,9 @@ from wdyn.store.files import Piece
 class Disk:
     """Files of a run that were written since the last `publish`.
 
-    A file that is new belongs to rows that nobody can see yet, and is written in place. One that is there, such as
-    the unfinished chunk of an array, holds committed rows: its successor waits beside it until it is durable, since a
-    rename that outlives the bytes would lose them in a power cut.
+    A file of new rows only, which nobody can see yet, is written in place. One that has committed rows, such as the
+    unfinished chunk of an array, waits beside its place until it is durable, since a rename that outlives the bytes
+    would lose them in a power cut.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Disk:
             self.rewrite(path, pieces)
 
     def rewrite(self, path: str, pieces: Iterable[Piece]) -> None:
-        """Write the successor of a file that is there."""
+        """Write the successor of a file that is there, or a first one that has committed rows."""
         partial = path + files.PARTIAL
         self.bytes_written += files.write(partial, pieces)
         self._waiting[partial] = path
@@ -52,14 +52,14 @@ class Disk:
         """Make all that was written durable and put it in its place; then replace the file that tells of it."""
         files.make_durable(self._root, [*self._written, *self._waiting])
         for partial, place in list(self._waiting.items()):
-            Path(partial).replace(place)
+            files.rename(partial, place)
             del self._waiting[partial]
             self._renamed.append(place)
         partial = path + files.PARTIAL
         self.bytes_written += files.write(partial, [data])
         files.make_durable(self._root, [*self._renamed, partial])
-        Path(partial).replace(path)
-        files.sync(Path(path).parent)
+        files.rename(partial, path)
+        files.sync(self._root)
         self._written, self._renamed = [], []
 
     def describe(self, path: str, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import google_crc32c
@@ -40,7 +41,7 @@ def chunk(values: npt.NDArray[Any], *, compressed: bool = False) -> list[Piece]:
 
 def small_chunk(values: npt.NDArray[Any]) -> list[Piece]:
     """Encode one chunk (codecs ``bytes``, ``zstd``, ``crc32c``): what is not recorded yet then takes no room."""
-    data = Zstd(level=ZSTD_LEVEL).encode(_raw(values))
+    data = _zstd().encode(_raw(values))
     return [data, checksum(data)]
 
 
@@ -95,6 +96,11 @@ def decode_string_chunk(data: bytes) -> list[str]:
         at += 4 + length
         texts.append(body[at - length : at].decode())
     return texts
+
+
+@cache
+def _zstd() -> Zstd:
+    return Zstd(level=ZSTD_LEVEL)
 
 
 def _checked(data: bytes) -> bytes:

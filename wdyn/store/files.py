@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+# A path is a string here: hundreds of small files make a commit, and a Path costs as much as opening one.
+# ruff: noqa: PTH102, PTH105, PTH108, PTH120
+
 PARTIAL = ".partial"
 """Suffix of a file that is being written; what a killed writer leaves behind carries it."""
 
@@ -32,7 +35,7 @@ def replace(path: str, *pieces: Piece) -> int:
     partial = path + PARTIAL
     size = write(partial, pieces)
     try:
-        Path(partial).replace(path)
+        rename(partial, path)
     except BaseException:
         _remove(partial)
         raise
@@ -72,14 +75,19 @@ def write(path: str, pieces: Iterable[Piece], *, new: bool = False, expected_byt
     return size
 
 
+def rename(path: str, place: str) -> None:
+    """Put a file into the place of another, or where none was, in one piece."""
+    os.replace(path, place)
+
+
 def make_durable(root: Path, written: Iterable[str]) -> None:
     """Return once the files in `written`, all below `root`, would survive a power cut."""
-    paths = [Path(path) for path in written]
+    paths = list(written)
     if not paths or _sync_file_system(root):
         return
     for path in paths:
         sync(path)
-    for folder in {folder for path in paths for folder in path.parents if folder.is_relative_to(root)}:
+    for folder in {folder for path in paths for folder in Path(path).parents if folder.is_relative_to(root)}:
         sync(folder)
 
 
@@ -96,8 +104,17 @@ def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(os.path.dirname(path))
         return os.open(path, flags, 0o666)
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder that is not there, and those above it."""
+    try:
+        os.mkdir(folder)
+    except FileNotFoundError:
+        _make_folder(os.path.dirname(folder))
+        os.mkdir(folder)
 
 
 def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
@@ -168,4 +185,4 @@ def _call_libc(name: str, *arguments: object) -> None:
 
 def _remove(path: str) -> None:
     with contextlib.suppress(OSError):
-        Path(path).unlink()
+        os.unlink(path)

@@ -133,8 +133,13 @@ class RowGroup:
                 histogram.widen(columns)
 
     def members(self) -> dict[str, metadata.Node]:
-        """Metadata of each array at its present length."""
-        return {name: series.metadata(self.rows) for name, series in (self._series | self._histograms).items()}
+        """Metadata of each array at its present length: one object for those of which it is the same."""
+        alike: dict[tuple[object, ...], metadata.Node] = {}
+        for series in self._series.values():
+            if series.form not in alike:
+                alike[series.form] = series.metadata(self.rows)
+        members = {name: alike[series.form] for name, series in self._series.items()}
+        return members | {name: histogram.metadata(self.rows) for name, histogram in self._histograms.items()}
 
     def _put(self, name: str, row: int, data: npt.NDArray[Any]) -> None:
         if data.ndim:
@@ -147,7 +152,7 @@ class RowGroup:
         self.widen(columns)
         if name not in self._histograms:
             self._histograms[name] = HistogramSeries(
-                self.folder / name, disk=self._disk, column_dim=self._column_dim, columns=self._columns, bins=bins
+                f"{self.folder}/{name}", disk=self._disk, column_dim=self._column_dim, columns=self._columns, bins=bins
             )
         self._histograms[name].write(self.rows, counts)
 
@@ -155,7 +160,7 @@ class RowGroup:
         if name not in self._series:
             axes = 2 if columned else 1
             self._series[name] = Series(
-                self.folder / name,
+                f"{self.folder}/{name}",
                 disk=self._disk,
                 dtype=dtype,
                 dims=(schema.STEP, self._column_dim)[:axes],
@@ -168,7 +173,7 @@ class RowGroup:
         """Go on with an array whose rows are committed."""
         axes = len(node["shape"])
         if axes > 2:
-            self._histograms[name] = HistogramSeries.restored(self.folder / name, node, disk=self._disk)
+            self._histograms[name] = HistogramSeries.restored(f"{self.folder}/{name}", node, disk=self._disk)
             return
         series = self._begin(name, dtype=node["data_type"], columned=axes > 1)
         series.long_name = node["attributes"].get("long_name", "")

@@ -6,8 +6,6 @@ for statistics, would cost far more than the counts themselves.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
@@ -25,8 +23,8 @@ class HistogramSeries:
 
     Parameters
     ----------
-    folder, disk
-        Where the array lies, and what writes there.
+    place, disk
+        The folder of the array, and what writes there.
     column_dim, columns
         Name and present length of the second axis.
     bins
@@ -36,18 +34,18 @@ class HistogramSeries:
     """
 
     def __init__(
-        self, folder: Path, *, disk: Disk, column_dim: str, columns: int, bins: int, chunk_columns: int | None = None
+        self, place: str, *, disk: Disk, column_dim: str, columns: int, bins: int, chunk_columns: int | None = None
     ) -> None:
-        self._place, self._disk = str(folder), disk
+        self._place, self._disk = place, disk
         self._column_dim, self._columns, self._bins = column_dim, columns, bins
         self._width = chunk_columns or max(1, min(columns, _CHUNK_BYTES // (8 * bins)))
 
     @classmethod
-    def restored(cls, folder: Path, node: metadata.Node, *, disk: Disk) -> HistogramSeries:
+    def restored(cls, place: str, node: metadata.Node, *, disk: Disk) -> HistogramSeries:
         """Take up an array that is already on disk."""
         (_, columns, bins), (_, width, _) = node["shape"], metadata.chunk_shape(node)
         dim = node["dimension_names"][1]
-        return cls(folder, disk=disk, column_dim=dim, columns=columns, bins=bins, chunk_columns=width)
+        return cls(place, disk=disk, column_dim=dim, columns=columns, bins=bins, chunk_columns=width)
 
     def metadata(self, rows: int) -> metadata.Node:
         """Describe the array at a length of `rows`."""
@@ -66,7 +64,9 @@ class HistogramSeries:
         self._columns = max(self._columns, columns)
 
     def write(self, row: int, counts: Counts) -> None:
-        """Write one row; columns behind those that are counted have nothing."""
+        """Write one row, if anything was recorded; columns behind those that are counted have nothing."""
+        if len(counts.absent) == counts.shape[0]:
+            return
         for at, start in enumerate(range(0, counts.shape[0], self._width)):
             block = _columns_of(counts, start, self._width)
             path = f"{self._place}/{metadata.chunk_key(row, at, 0)}"

@@ -90,20 +90,6 @@ def group(attributes: Mapping[str, Any] | None = None) -> Node:
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
 
 
-def consolidated(node: Node, members: Mapping[str, Node]) -> Node:
-    """Carry the metadata of every member inline, so that one file tells the length of every array."""
-    # zarr-python loses the members of a group that do not stand side by side.
-    together = dict(sorted(members.items(), key=lambda member: member[0].rpartition("/")[0]))
-    inline = {"kind": "inline", "must_understand": False, "metadata": together}
-    return {**node, "consolidated_metadata": inline}
-
-
-def below(path: str, nodes: Mapping[str, Node]) -> dict[str, Node]:
-    """Metadata of what stands in a group, however deep, by the path from there."""
-    start = f"{path}/"
-    return {name.removeprefix(start): node for name, node in nodes.items() if name.startswith(start)}
-
-
 def encode(node: Node) -> bytes:
     """Write metadata as the bytes of its `zarr.json`."""
     return json.dumps(node, separators=(",", ":"), allow_nan=False).encode()

@@ -20,7 +20,7 @@ PATH = "path"
 def open_run(
     path: str | os.PathLike[str], *, attempt: int | None = None, chunks: Mapping[str, int] | str | None = None
 ) -> xr.DataTree:
-    """Open a run as a labelled tree of arrays; nothing but labels and the tables' text is read yet.
+    """Open a run as a labelled tree of arrays; nothing but labels is read yet.
 
     What is read later is checked: a chunk that is not as it was written raises `DamagedRun`, whichever part of it was
     asked for, and one that is not there at all shows as missing.

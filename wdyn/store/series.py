@@ -26,8 +26,8 @@ class Series:
 
     Parameters
     ----------
-    folder, disk
-        Where the array lies, and what writes there.
+    place, disk
+        The folder of the array, and what writes there.
     dtype
         ``float64``, where NaN is what was not recorded, or ``int64``, where -1 is.
     dims
@@ -39,22 +39,26 @@ class Series:
     """
 
     def __init__(
-        self, folder: Path, *, disk: Disk, dtype: str, dims: tuple[str, ...], chunk: tuple[int, ...], columns: int
+        self, place: str, *, disk: Disk, dtype: str, dims: tuple[str, ...], chunk: tuple[int, ...], columns: int
     ) -> None:
-        self.folder, self._place = folder, str(folder)
         self.dtype = dtype
         self.long_name = ""
-        self._disk = disk
+        self._place, self._disk = place, disk
         self._dims, self._chunk = dims, chunk
         self._fill = np.nan if dtype == "float64" else MISSING_COUNT
         self._tail: npt.NDArray[Any] = np.full((chunk[0], columns)[: len(dims)], self._fill, dtype)
         self._unwritten = False  # whether the disk knows less of the chunk than is kept here
-        self._there = _NONE  # number of the last chunk that was written
+        self._there = _NONE  # number of the last chunk that was written, or of which nothing was to be
 
     @property
     def columns(self) -> int | None:
         """Length of the second axis; None where there is none."""
         return self._tail.shape[1] if self._tail.ndim > 1 else None
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What arrays of one group have in common whose metadata is the same."""
+        return self.dtype, self._dims, self.long_name
 
     def metadata(self, rows: int) -> metadata.Node:
         """Describe the array at a length of `rows`."""
@@ -78,14 +82,14 @@ class Series:
             self._tail[row, : len(value)] = value
         else:
             self._tail[row] = value
-        self._unwritten = True
+        # A chunk in which nothing was recorded is none at all: readers find its fill value.
+        self._unwritten = self._unwritten or not self._is_missing(value)
 
     def widen(self, columns: int) -> None:
         """Make room for more columns; rows so far have nothing there."""
         if self.columns is not None and columns > self.columns:
             extra = columns - self.columns
             self._tail = np.pad(self._tail, ((0, 0), (0, extra)), constant_values=self._fill)
-            self._there = _NONE  # the chunks of new columns are not there yet
 
     def write(self, number: int) -> None:
         """Write the unfinished chunk as the one with this number along `step`, if it has changed."""
@@ -93,7 +97,7 @@ class Series:
             write = self._disk.rewrite if number == self._there else self._disk.write
             for key, block in self._blocks(number):
                 write(f"{self._place}/{key}", encoding.small_chunk(self._padded(block)))
-            self._unwritten, self._there = False, number
+        self._unwritten, self._there = False, number
 
     def clear(self) -> None:
         """Begin the next chunk."""
@@ -108,7 +112,7 @@ class Series:
             A file of the chunk cannot be read back.
         """
         for key, block in self._blocks(number):
-            path = self.folder / key
+            path = Path(self._place, key)
             if not path.exists():  # the array, or this column of chunks, began after these rows
                 continue
             try:
@@ -117,6 +121,7 @@ class Series:
                 raise DamagedRun(f"{path} cannot be read back: {error}. Record into a new run instead") from error
             block[:kept] = stored[:kept, : block.shape[1]] if block.ndim > 1 else stored[:kept]
         self._unwritten = True  # behind these rows the chunk may hold some that were never committed
+        self._there = number
 
     def _blocks(self, number: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """Give the key and the view of each chunk along the columns; the last view may be narrower than a chunk."""
@@ -126,6 +131,9 @@ class Series:
         width = self._chunk[1]
         for at, start in enumerate(range(0, self.columns, width)):
             yield metadata.chunk_key(number, at), self._tail[:, start : start + width]
+
+    def _is_missing(self, value: npt.NDArray[Any]) -> bool:
+        return bool((np.isnan(value) if self.dtype == "float64" else value == MISSING_COUNT).all())
 
     def _padded(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if block.shape == self._chunk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from wdyn.store.layout import Layout
 from wdyn.store.metadata import Node
 from wdyn.store.pieces import Wanted
 from wdyn.store.root import read_root
+from wdyn.store.tables import LONGEST
 
 MISSING = "missing_value"
 """Array attribute that names the integer which stands where nothing was recorded."""
@@ -27,7 +29,9 @@ MISSING = "missing_value"
 class StoredArray(BackendArray):
     """An array of a run, read when it is indexed; it holds paths only, so that it can go to another process.
 
-    Values show as what they mean: stored bits as float32, an integer that stands for nothing as NaN among float64.
+    Values show as what they mean: stored bits as float32, an integer that stands for nothing as NaN among float64, and
+    strings as numpy's fixed ones, which xarray's selection knows. Their dtype is that of objects where it is not known
+    how long they are before they are read.
 
     Parameters
     ----------
@@ -41,13 +45,10 @@ class StoredArray(BackendArray):
 
     def __init__(self, place: Path, name: str, node: Node) -> None:
         self.shape = tuple(node["shape"])
-        self._place, self._name = place, name
+        self._place, self._name, self._node = place, name, node
         self._bits_of: str = node["attributes"].get(BITS_OF, "")
         self._missing: int | None = node["attributes"].get(MISSING)
-        self._stepped = node["dimension_names"][:1] == [schema.STEP]
-        self._layout = Layout.of(node)
-        kept = np.dtype(object) if node["data_type"] == "string" else np.dtype(node["data_type"])
-        self.dtype = np.dtype(np.float32) if self._bits_of else kept if self._missing is None else np.dtype(np.float64)
+        self.dtype = self._shown_as()
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray[Any]:
         read = indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -63,8 +64,26 @@ class StoredArray(BackendArray):
         """
         return self._read((slice(None),) * len(self.shape))
 
+    def _shown_as(self) -> np.dtype[Any]:
+        if self._node["data_type"] == "string":
+            longest = self._node["attributes"].get(LONGEST)
+            return np.dtype(object) if longest is None else np.dtype((np.str_, max(1, longest)))
+        if self._bits_of:
+            return np.dtype(np.float32)
+        return np.dtype(self._node["data_type"] if self._missing is None else np.float64)
+
+    @cached_property
+    def _layout(self) -> Layout | None:
+        # Not before it is needed: of all arrays of a run few are read.
+        try:
+            return Layout.of(self._node)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise DamagedRun(f"{self._name} cannot be read back: its metadata is damaged: {error!r}") from error
+
     def _read(self, wanted: tuple[Wanted, ...]) -> npt.NDArray[Any]:
         values = self._stored(wanted)
+        if self._node["data_type"] == "string":
+            return self._texts(values)
         if self._bits_of:
             return widen(values, bits_of=self._bits_of)
         if self._missing is None:
@@ -72,6 +91,11 @@ class StoredArray(BackendArray):
         shown = np.array(values, dtype=np.float64)  # also of a single count, which cannot be changed in place
         shown[values == self._missing] = np.nan
         return shown
+
+    def _texts(self, strings: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
+        texts = np.array(np.asarray(strings).tolist(), dtype=np.str_)
+        # Never as short as was told where one is longer after all: numpy would cut it without a word.
+        return texts if self.dtype.hasobject else texts.astype(np.promote_types(texts.dtype, self.dtype), copy=False)
 
     def _stored(self, wanted: tuple[Wanted, ...]) -> npt.NDArray[Any]:
         if self._layout is None:
@@ -97,7 +121,7 @@ class StoredArray(BackendArray):
 
     def _steps(self, place: tuple[int, ...], layout: Layout) -> str:
         """Tell of which steps a file is."""
-        if not self._stepped:
+        if self._node["dimension_names"][:1] != [schema.STEP]:
             return ""
         rows = layout.chunk[0] * layout.per_file[0]
         name = f"{self._name.rpartition('/')[0]}/{schema.STEP}"

@@ -14,6 +14,9 @@ from wdyn.store import encoding, metadata
 from wdyn.store.disk import Disk
 from wdyn.store.files import Piece
 
+LONGEST = "longest"
+"""Array attribute of strings: the length of the longest one, by which a reader knows their type before it reads any."""
+
 _CHUNK = 1024
 _FILLS: dict[str, Any] = {"string": "", "int64": -1, "bool": False, "float64": np.nan}
 
@@ -24,11 +27,14 @@ def write_column(folder: Path, values: npt.NDArray[Any], *, disk: Disk, dim: str
     Growing a column rewrites its last chunk by rename, with the earlier values unchanged at its front.
     """
     dtype = "string" if values.dtype.kind in "UOT" else values.dtype.name
+    attributes = {LONGEST: max((len(str(value)) for value in values), default=0)} if dtype == "string" else {}
     for number, start in enumerate(range(0, len(values), _CHUNK)):
         path = f"{folder}/{metadata.chunk_key(number)}"
         disk.write(path, _chunk(values[start : start + _CHUNK], dtype))
     fill = "NaN" if dtype == "float64" else _FILLS[dtype]
-    return metadata.array(shape=values.shape, chunk=(_CHUNK,), dims=(dim,), dtype=dtype, fill=fill)
+    return metadata.array(
+        shape=values.shape, chunk=(_CHUNK,), dims=(dim,), dtype=dtype, fill=fill, attributes=attributes
+    )
 
 
 def write_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,7 @@ from wdyn.arrays import WeightArray
 from wdyn.rows import Batch, Counts, Declaration, Row, Snapshot
 from wdyn.store import metadata, weights
 from wdyn.store.disk import Disk
+from wdyn.store.documents import Documents
 from wdyn.store.growing import RowGroup
 from wdyn.store.metadata import Node
 from wdyn.store.root import Root
@@ -88,20 +90,14 @@ class Tree:
         for path in self._changed & self._groups.keys():
             self._groups[path].flush()
 
-    def settle(self) -> None:
+    def settle(self, documents: Documents) -> None:
         """Bring the own metadata of groups that changed up to date, once their rows are committed."""
-        for path in sorted(self._changed):
-            whole = metadata.consolidated(metadata.group(self._attributes(path)), self._members(path))
-            self._write_metadata(path, whole)
+        self._describe(sorted(self._changed), documents)
         self._changed = set()
 
-    def finish(self) -> None:
+    def finish(self, documents: Documents) -> None:
         """Bring the own metadata of every group and array up to date."""
-        nodes = self.nodes()
-        for path, node in nodes.items():
-            if node["node_type"] == "group":
-                node = metadata.consolidated(node, metadata.below(path, nodes))
-            self._write_metadata(path, node)
+        self._describe(documents, documents)
 
     def nodes(self) -> dict[str, Node]:
         """Metadata of every group and array below the root, by path."""
@@ -192,11 +188,11 @@ class Tree:
         if (labels := self._labels.get(dim)) is not None:
             self._groups[path].widen(len(labels))
             self._write_static(path, dim, labels, dim=dim)
-            self._changed.add(path)
 
     def _write_static(self, path: str, name: str, values: npt.NDArray[Any], *, dim: str) -> None:
         node = write_column(self._path / path / name, values, disk=self._disk, dim=dim)
         self._static.setdefault(path, {})[name] = node
+        self._changed.add(path)
 
     def _members(self, path: str) -> dict[str, Node]:
         members = dict(self._static.get(path, {}))
@@ -216,9 +212,10 @@ class Tree:
         parent, _, slug = path.rpartition("/")
         return self.arrays[slug] if parent == schema.WEIGHTS else None
 
-    def _write_metadata(self, path: str, node: Node) -> None:
-        """Write a node's own `zarr.json`, for readers that open it alone."""
-        self._disk.describe(f"{self._path}/{path}/{metadata.FILE}", metadata.encode(node))
+    def _describe(self, paths: Iterable[str], documents: Documents) -> None:
+        """Write the own `zarr.json` of some nodes, for readers that open these alone."""
+        for path in paths:
+            self._disk.describe(f"{self._path}/{path}/{metadata.FILE}", documents.of(path))
 
 
 def _column_dim(group: str) -> str:

@@ -18,6 +18,7 @@ from wdyn.errors import CannotRecord, InvalidArgument, RunExists
 from wdyn.rows import Batch
 from wdyn.store import metadata
 from wdyn.store.disk import Disk
+from wdyn.store.documents import Documents
 from wdyn.store.leftovers import sweep
 from wdyn.store.lock import Lock
 from wdyn.store.metadata import Node
@@ -131,12 +132,7 @@ class Writer:
         CannotRecord
             An `append` failed before.
         """
-        self._refuse_half()
-        self._tree.flush()
-        # Durable before visible: the rename of the root is the commit.
-        self._disk.publish(f"{self.path}/{metadata.FILE}", metadata.encode(self._root()))
-        self.committed = self._last_step
-        self._tree.settle()
+        self._tree.settle(self._publish())
         return self.committed
 
     def note_lost(self, lost: Mapping[str, int]) -> None:
@@ -149,8 +145,7 @@ class Writer:
             return
         try:
             self._attributes["closed"] = True
-            self.commit()
-            self._tree.finish()
+            self._tree.finish(self._publish())
         finally:
             self._lock.release()
 
@@ -162,6 +157,15 @@ class Writer:
         if self._half_taken:
             raise CannotRecord(f"Writing into {self.path} failed before; what was committed until then is safe")
 
+    def _publish(self) -> Documents:
+        """Make all appended rows durable, then visible; what nodes say of themselves is not yet as it says by then."""
+        self._refuse_half()
+        self._tree.flush()
+        documents = Documents(self._tree.nodes())
+        # Durable before visible: the rename of the root is the commit.
+        self._disk.publish(f"{self.path}/{metadata.FILE}", documents.root(self._root()))
+        self.committed = self._last_step
+        return documents
+
     def _root(self) -> Node:
-        attributes = {schema.ATTRIBUTES: {**self._attributes, "rows": self._tree.rows}}
-        return metadata.consolidated(metadata.group(attributes), self._tree.nodes())
+        return metadata.group({schema.ATTRIBUTES: {**self._attributes, "rows": self._tree.rows}})

@@ -23,7 +23,8 @@ INITIALIZATION = {
     "INI003": Explanation(
         "An embedding and the output head are one weight, and what stands in it at step 0 are the first values of the "
         "head. The embedding never had its own.",
-        "The tied weight follows the rule of the linear layers, while no embedding with values of its own does.",
+        "The tied weight follows the rule of the linear layers, while no embedding with values of its own does. The "
+        "audit's verdict on it is 'overridden by tying'.",
         "The tie was made by assigning the head's weight to the embedding, so that the head's initialization won. "
         "In most models that is intended.",
         "If the embedding should keep its own values, tie first and initialize afterwards, or assign the other way "
@@ -69,5 +70,21 @@ INITIALIZATION = {
         "The model began from trained weights, which is the most frequent case; or it uses a scheme of its own.",
         "If training should have begun from scratch, look for a checkpoint that was loaded. Name your own scheme with "
         "wdyn.init_audit(run, expected=...).",
+    ),
+    "INI009": Explanation(
+        "Both factors of an adapter are zero. What it adds is their product, and the gradient of each is a product "
+        "with the other: nothing will ever move, however long it trains.",
+        "Mean and std of both factors, lora_A and lora_B of one weight, are exactly 0 at step 0.",
+        "A function that sets every new parameter to zero, weights that were made and never filled, or a checkpoint "
+        "with another adapter's names.",
+        "Draw one factor (PEFT draws A by kaiming_uniform with a=sqrt(5)) and leave the other at zero.",
+    ),
+    "INI010": Explanation(
+        "Neither factor of an adapter is zero, so that it changes the model before it has learned anything: training "
+        "begins from another model than the one that was to be adapted.",
+        "Mean or std of both factors, lora_A and lora_B of one weight, differ from 0 at step 0.",
+        "An adapter that was trained before, PiSSA or OLoRA, which take their share from the adapted weight, or an "
+        "initializer that ran over the factors too.",
+        "Nothing in the first two cases. Otherwise set the second factor to zero after all other initialization.",
     ),
 }

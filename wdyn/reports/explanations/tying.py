@@ -8,7 +8,7 @@ TYING = {
         "parameters than you think, and a checkpoint may keep only one of them.",
         "The two shared memory at one recorded step, or when recording began, and not at a later one.",
         "load_state_dict(assign=True), to_empty(), a cast or move of one module, a new Parameter, or a wrapper that "
-        "flattens parameters.",
+        "flattens parameters. Where the run was resumed: the model that was built to go on was never tied.",
         "Tie them again after whatever replaced one (head.weight = embedding.weight), and make the optimizer anew.",
     ),
     "TIE002": Explanation(

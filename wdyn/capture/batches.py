@@ -1,0 +1,76 @@
+"""What does one step give as a whole: its rows, what was logged until then, and its snapshot, each of them once?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from wdyn.capture.recorder import Recorder
+from wdyn.capture.scalars import ScalarLog
+from wdyn.naming import examples
+from wdyn.rows import Batch, Declaration, Row
+
+_NEVER = -1
+_AT_ONCE_BYTES = 64 * 2**20
+"""A first snapshot up to this size is published with the first row. To flush a larger one takes so long that the block
+would seem to hang, so it follows while training begins, as later ones do."""
+
+
+class Batches:
+    """Reads a model at the steps that are due.
+
+    Parameters
+    ----------
+    recorder, scalars
+        What reads the model, and what was logged.
+    tell
+        Tells the user of parameters that come later.
+
+    Attributes
+    ----------
+    rows_at
+        The last step that gave rows; -1 for none.
+    """
+
+    def __init__(self, recorder: Recorder, scalars: ScalarLog, *, tell: Callable[[str], None]) -> None:
+        self._recorder, self._scalars, self._tell = recorder, scalars, tell
+        self.rows_at = self._states_at = self._prepared_for = _NEVER
+
+    def prepare(self, step: int) -> None:
+        """Copy what `step`, the coming one, will change, once, however many optimizers make it."""
+        if self._prepared_for != step:
+            self._recorder.prepare()
+            self._prepared_for = step
+
+    def at(self, step: int, *, rows: bool, snapshot: bool) -> Batch:
+        """Read the model at `step`, the present one."""
+        declaration = self._look(step, for_snapshot=snapshot)
+        given: list[Row] = []
+        if rows:
+            given += self._recorder.quantity_rows(step, stepped=self._prepared_for == step)
+            self.rows_at = step
+        if self._states_at != step:
+            given.append(self._recorder.states_row(step))
+            self._states_at = step
+        given += self._scalars.take(before=step)
+        kept = self._recorder.snapshot(step) if snapshot else None
+        self._recorder.forget()
+        return Batch(step, tuple(given), kept, declaration)
+
+    def _look(self, step: int, *, for_snapshot: bool) -> Declaration | None:
+        """See what the model holds now, and tell of what it did not hold before."""
+        declaration = self._recorder.look(for_snapshot=for_snapshot)
+        if declaration is not None and declaration.added:
+            self._tell(
+                f"The model has parameters that it had not before step {step}: {examples(declaration.added)}. "
+                f"They were appended to the table, and their rows begin here"
+            )
+        return declaration
+
+
+def parted(batch: Batch, *, queue_bytes: int) -> tuple[Batch, Batch | None]:
+    """Part the first batch into what is published at once, and a large snapshot that leaves the queue room for rows."""
+    snapshot = batch.snapshot
+    if snapshot is None or not _AT_ONCE_BYTES < snapshot.nbytes <= queue_bytes // 2:
+        return batch, None
+    return replace(batch, snapshot=None), Batch(batch.step, snapshot=snapshot)

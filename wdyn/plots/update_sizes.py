@@ -1,0 +1,237 @@
+"""How far does each step move the weights? A map of layer and step for each role, and where the updates go."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from wdyn import schema
+from wdyn.analysis.skipping import REMEDY, SKIPPED
+from wdyn.analysis.update_sizes_check import GUIDE, check
+from wdyn.plots.canvas import figure_of, new_figure, plain, short, style, title, titled
+from wdyn.plots.palette import BAD, GREY, INK, depth_map, depth_scale, layer_colours
+
+_COLUMNS = 3
+_MOST = 12  # matrices outside blocks that fit into one map
+_REACH = 2.0  # decades to either side of the guide that have a colour of their own
+_LINES = {
+    "update_cosine": ("cosine with the update before", 0.0),
+    "efficiency": ("displacement / path length", None),
+    "decay_share": ("decay / whole update", None),
+    "rotation_ratio": ("rotation / balance of AdamW", 1.0),
+}
+"""What is drawn over time, how its axis is called, and where a line stands for comparison."""
+
+
+def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
+    """Draw update ratios, a map of layer and step for each role, above where the updates of each layer go.
+
+    With `ax` one map of all matrices. What was not recorded is named below, with the reason.
+    """
+    shown = result.isel({schema.PARAMETER: np.flatnonzero(_shown(result))})
+    with style():
+        if ax is not None:
+            mesh = _map(ax, shown)
+            figure_of(ax).colorbar(mesh, ax=ax, label="update / weights", ticks=_ticks(), extend="both")
+            ax.set_xlabel("step")
+            return titled(ax, answer(result), own=False)
+        maps = _maps(shown)
+        drawn = [name for name in _LINES if (np.abs(shown[name]) > 0).any()]
+        missing = _looks(shown) + _missing(result)
+        heights = [1.6 * math.ceil(len(maps) / _COLUMNS) + 0.3, 1.7 * math.ceil(len(drawn) / 2), 0.2 * len(missing)]
+        used = [height for height in heights if height]
+        figure = new_figure(0.7 + sum(used))
+        rows = iter(np.asarray(figure.subfigures(len(used), 1, squeeze=False, height_ratios=used)).flat)
+        _small_maps(next(rows), maps)
+        if drawn:
+            _over_time(next(rows), shown, drawn)
+        if missing:
+            text = "\n".join(missing)
+            next(rows).text(0.01, 0.5, plain(text), fontsize=8, color="0.35", va="center")
+        title(figure, answer(result))
+        return figure
+
+
+def answer(result: xr.Dataset) -> str:
+    """Say in words what is wrong with the updates, as the findings have it, or else how large they are."""
+    found = {one.code: one.evidence for one in check(result)}
+    if "UPD006" in found:
+        bad = (result["nonfinite"] > 0).any(schema.PARAMETER).values
+        return f"Updates hold NaN or infinity from step {result[schema.STEP].values[bad][0]}"
+    if "UPD005" in found:
+        return f"{_count(found['UPD005'], 'trainable weight')} got no update"
+    if "UPD003" in found:
+        most = float(found["UPD003"]["late_undone"].max())
+        return f"Updates of {_count(found['UPD003'], 'weight')} take back up to {most:.0%} of the one before"
+    return _of_sound_runs(result)
+
+
+def _of_sound_runs(result: xr.Dataset) -> str:
+    late = result["late_ratio"].where(result["matrix"] & (result["late_ratio"] > 0)).values
+    late = late[np.isfinite(late)]
+    if not late.size:
+        return "How far a step moves the matrices cannot be told"
+    low, high = f"{late.min():.2g}", f"{late.max():.2g}"
+    reach = low if low == high else f"{low} to {high}"
+    return f"Each step moves the matrices by {reach} of their norm (usual is about {GUIDE:g})"
+
+
+def _count(evidence: xr.Dataset, noun: str) -> str:
+    number = evidence.sizes[schema.PARAMETER]
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _shown(result: xr.Dataset) -> np.ndarray:
+    """Choose the matrices; everything, where there is none."""
+    matrix = result["matrix"].values
+    return np.asarray(matrix if matrix.any() else np.ones_like(matrix))
+
+
+def _maps(shown: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Part the matrices by role, with their tower where there are several; those outside blocks stand together."""
+    inside = shown["layer"].values >= 0
+    named = len(set(shown["stack"].values[inside].tolist())) > 1
+    both = zip(shown["stack"].values.tolist(), shown["role"].values.tolist(), inside.tolist(), strict=True)
+    labels = [(f"{stack} {role}" if named else role) if block else "" for stack, role, block in both]
+    maps = {
+        label: shown.isel({schema.PARAMETER: [at for at, one in enumerate(labels) if one == label]}).sortby("layer")
+        for label in dict.fromkeys(labels)
+        if label
+    }
+    if not inside.all():
+        rest = shown.isel({schema.PARAMETER: np.flatnonzero(~inside)[:_MOST]})
+        maps["outside blocks" if maps else "all"] = rest
+    return maps
+
+
+def _small_maps(figure: SubFigure, maps: dict[str, xr.Dataset]) -> None:
+    columns = min(_COLUMNS, len(maps)) or 1
+    axes = figure.subplots(math.ceil(len(maps) / columns) or 1, columns, squeeze=False)
+    scale = ScalarMappable(_scale(), _colours())
+    for number, ax in enumerate(axes.flat):
+        if number >= len(maps):
+            ax.set_axis_off()
+            continue
+        label, one = list(maps.items())[number]
+        _map(ax, one)
+        ax.set_title(plain(label), loc="left", pad=4)
+        if number + columns >= len(maps):
+            ax.set_xlabel("step")
+        if number % columns == 0 and (one["layer"] >= 0).any():
+            ax.set_ylabel("layer")
+    bar = figure.colorbar(scale, ax=axes.ravel().tolist(), aspect=25, pad=0.01, extend="both", ticks=_ticks())
+    bar.set_label("update / weights")
+    bar.ax.set_yticklabels([f"$10^{{{at}}}$" for at in _ticks()])
+
+
+def _map(ax: Axes, one: xr.Dataset) -> QuadMesh:
+    """Draw log10 of the update ratio by row and step; grey where nothing moved, red where updates are not finite."""
+    ratio = one["update_ratio"].transpose(schema.PARAMETER, schema.STEP).values
+    told = np.log10(np.where((ratio > 0) & np.isfinite(ratio), ratio, np.nan))
+    edges = _edges(one[schema.STEP].values), np.arange(len(ratio) + 1)
+    ax.set_facecolor(GREY)
+    mesh = ax.pcolormesh(*edges, told, cmap=_colours(), norm=_scale(), rasterized=True)
+    bad = (one["nonfinite"] > 0).transpose(schema.PARAMETER, schema.STEP).values
+    if bad.any():
+        ax.pcolormesh(*edges, np.where(bad, 1.0, np.nan), cmap=ListedColormap([BAD]), rasterized=True)
+    ax.grid(visible=False)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    every = max(1, math.ceil(len(ratio) / 6)) if (one["layer"] >= 0).all() else 1
+    at = np.arange(0, len(ratio), every)
+    ax.set_yticks(at + 0.5, [_row(one, row) for row in at.tolist()])
+    ax.tick_params(axis="y", length=0)
+    return mesh
+
+
+def _row(one: xr.Dataset, at: int) -> str:
+    layer = int(one["layer"].values[at])
+    return str(layer) if layer >= 0 else plain(short(str(one[schema.PARAMETER].values[at]), 14))
+
+
+def _edges(steps: np.ndarray) -> np.ndarray:
+    """Give the borders between the cells of steps that need not be evenly spaced."""
+    middle = (steps[1:] + steps[:-1]) / 2
+    first = steps[0] - (middle[0] - steps[0] if middle.size else 0.5)
+    last = steps[-1] + (steps[-1] - middle[-1] if middle.size else 0.5)
+    return np.concatenate([[first], middle, [last]])
+
+
+def _scale() -> Normalize:
+    middle = math.log10(GUIDE)
+    return Normalize(middle - _REACH, middle + _REACH)
+
+
+def _ticks() -> list[int]:
+    middle, reach = round(math.log10(GUIDE)), round(_REACH)
+    return list(range(middle - reach, middle + reach + 1))
+
+
+def _colours() -> str:
+    return "PRGn_r"  # white at the guide; its ends, and what is red, are told apart by every kind of eye
+
+
+def _over_time(figure: SubFigure, shown: xr.Dataset, drawn: list[str]) -> None:
+    columns = min(2, len(drawn))
+    axes = figure.subplots(math.ceil(len(drawn) / columns), columns, squeeze=False)
+    for number, ax in enumerate(axes.flat):
+        if number >= len(drawn):
+            ax.set_axis_off()
+            continue
+        label, guide = _LINES[drawn[number]]
+        if guide is not None:
+            ax.axhline(guide, color="0.6", linewidth=1, linestyle="--")
+        _lines(ax, shown[drawn[number]])
+        ax.set_title(label, loc="left", pad=4)
+        ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        sns.despine(ax=ax)
+    if (shown["layer"] >= 0).any():
+        layers = shown["layer"].values.tolist()
+        scale = ScalarMappable(depth_scale(layers), depth_map())
+        bar = figure.colorbar(scale, ax=axes.ravel().tolist(), aspect=25, pad=0.01)
+        bar.set_label("layer (black: outside blocks)" if min(layers) < 0 else "layer")
+        bar.locator = MaxNLocator(4, integer=True)
+        bar.update_ticks()
+
+
+def _lines(ax: Axes, values: xr.DataArray) -> None:
+    """Draw the median of the matrices of each layer, and of those outside blocks."""
+    layers = values["layer"].values
+    colours = {-1: INK, **layer_colours(sorted(set(layers.tolist())))}
+    for layer, colour in colours.items():
+        of_layer = values.isel({schema.PARAMETER: np.flatnonzero(layers == layer)})
+        line = of_layer.median(schema.PARAMETER).dropna(schema.STEP)
+        if line.size:
+            marker = "." if line.size < 12 else ""
+            ax.plot(line[schema.STEP], line, color=colour, linewidth=1.1, marker=marker, markersize=4)
+
+
+def _looks(shown: xr.Dataset) -> list[str]:
+    """Say what grey and red stand for, where they are."""
+    bad = (shown["nonfinite"] > 0).any()
+    nothing = ((shown["update_ratio"] == 0) | shown["update_ratio"].isnull()) & ~(shown["nonfinite"] > 0)
+    looks = (("Grey: did not move, or was not recorded.", bool(nothing.any())), ("Red: NaN or infinite.", bool(bad)))
+    text = " ".join(text for text, seen in looks if seen)
+    return [text] if text else []
+
+
+def _missing(result: xr.Dataset) -> list[str]:
+    """Say what is not drawn, and why."""
+    lines = []
+    for name, (label, _) in _LINES.items():
+        about = result[name].attrs
+        if SKIPPED in about:
+            lines += textwrap.wrap(f"Not drawn, {label}: {about[SKIPPED]} ({about[REMEDY]})", 95)
+    return lines
