@@ -19,7 +19,7 @@ from wdyn.errors import WdynError
 COMMANDS = {
     "report": "Say what happened in a run: to the terminal, and as a page.",
     "info": "Say what a model, a checkpoint or a run is made of.",
-    "compare": "Compare several runs: settings, curves, and how far the weights of each went.",
+    "compare": "Compare runs: their settings, curves and weights.",
     "analyze": "Print the findings of a run, and nothing else.",
     "list": "List the questions that can be asked of a run.",
     "explain": "Explain the code of a finding.",

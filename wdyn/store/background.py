@@ -13,6 +13,8 @@ from wdyn.rows import Batch
 from wdyn.store.priority import step_back
 from wdyn.store.writer import Writer
 
+_SNAPSHOT_SHARE = 0.75
+"""Of the memory for what waits; the rest is kept for rows, which must not be lost for a snapshot's sake."""
 _PUBLISH_ROWS = 16
 _PUBLISH_SECONDS = 5.0
 _PUBLISH_PAUSE = 0.5  # between two commits, whatever the rows: a commit flushes the disk
@@ -41,7 +43,7 @@ class BackgroundWriter:
         self._limit = limit_bytes
         self._change = threading.Condition()
         self._queue: deque[Batch] = deque()
-        self._bytes = 0
+        self._bytes = 0.0
         self._handed = self._safe = 0  # batches: handed over, and committed
         self._flush_to = 0
         self._uncommitted: list[tuple[int, int]] = []  # rows and snapshots of batches written since the last commit
@@ -101,7 +103,7 @@ class BackgroundWriter:
                     return False
                 batch = Batch(batch.step, declaration=batch.declaration)
             self._queue.append(batch)
-            self._bytes += batch.nbytes
+            self._bytes += self._counted(batch)
             self._handed += 1
             if self._bytes > self._limit / 2:
                 self._hurry()
@@ -148,7 +150,12 @@ class BackgroundWriter:
 
     def _fits(self, batch: Batch) -> bool:
         # A batch larger than the bound by itself may pass alone, else it could never be written.
-        return not self._queue or self._bytes + batch.nbytes <= self._limit
+        limit = self._limit if batch.snapshot is None else self._limit * _SNAPSHOT_SHARE
+        return not self._queue or self._bytes + batch.nbytes <= limit
+
+    def _counted(self, batch: Batch) -> float:
+        """Count a batch, but a snapshot never beyond its share: rows behind a large one must find room."""
+        return batch.nbytes if batch.snapshot is None else min(batch.nbytes, self._limit * _SNAPSHOT_SHARE)
 
     def _without_snapshot(self, batch: Batch) -> Batch:
         self._lost_snapshots += batch.snapshot is not None
@@ -239,7 +246,7 @@ class BackgroundWriter:
     def _forget(self, batch: Batch) -> None:
         with self._change:
             self._queue.popleft()
-            self._bytes -= batch.nbytes
+            self._bytes -= self._counted(batch)
             self._uncommitted.append((len(batch.rows), int(batch.snapshot is not None)))
             batch.release()
             self._change.notify_all()
