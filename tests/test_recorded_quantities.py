@@ -244,11 +244,12 @@ def test_moments__looking_makes_no_state(model: Tiny, place: Path) -> None:
 # Displacement.
 
 
-def test_displacement__is_from_the_first_row(model: Tiny, place: Path) -> None:
+def test_displacement__is_from_the_first_row(model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wdyn.capture.copies.WORTH_TELLING", 1)
     optimizer, first = adamw(model), {name: held(one) for name, one in model.named_parameters()}
     seen = {}
     with (
-        pytest.warns(WdynWarning, match=r"displacement' keeps the first weights .*kB"),
+        pytest.warns(WdynWarning, match=r"displacement' keeps the first weights .*: 0 MB"),
         wdyn.watch(model, optimizer, to=place, every=2, what="displacement"),
     ):
         train(model, optimizer, 4, each=lambda step: seen.update({step: copy.deepcopy(model.state_dict())}))

@@ -21,7 +21,6 @@ def example() -> dict[str, Any]:
     return runpy.run_path(str(EXAMPLE), run_name="example")
 
 
-@pytest.mark.filterwarnings("ignore:.*keeps the first weights:wdyn.WdynWarning")
 def test_example__finds_what_it_is_known_to_find(example: dict[str, Any], tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
+
+WORTH_TELLING = 100_000_000
+"""Bytes from which on a copy that a recording keeps is told of."""
 
 
 class Copies:
@@ -41,6 +44,7 @@ def _comparable(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.device == other.device
 
 
-def amount(count: int) -> str:
-    """Write an amount of memory."""
-    return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.0f} MB"
+def tell_of_memory(tell: Callable[[str], None], what: str, count: int) -> None:
+    """Tell what takes so many bytes, where they are worth a word."""
+    if count >= WORTH_TELLING:
+        tell(f"{what}: {count / 1e6:,.0f} MB")

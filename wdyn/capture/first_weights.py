@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wdyn import schema
-from wdyn.capture.copies import Copies, amount
+from wdyn.capture.copies import Copies, tell_of_memory
 from wdyn.naming import examples
 from wdyn.rows import Before
 
@@ -27,8 +27,7 @@ class FirstWeights:
         recorded = {name: self._recorded.pop(name) for name in tensors if name in self._recorded}
         taken = self._copies.add({name: _beside(values, tensors[name]) for name, values in recorded.items()})
         taken += self._copies.add({name: tensor for name, tensor in tensors.items() if name not in self._old})
-        if taken:
-            self._tell(f"what='displacement' keeps the first weights beside those that train: {amount(taken)}")
+        tell_of_memory(self._tell, "what='displacement' keeps the first weights beside those that train", taken)
         first = self._copies.of(tensors)
         lost = [name for name in tensors if name in self._old and name not in first]
         if lost:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from wdyn import schema
-from wdyn.capture.copies import Tensors, amount
+from wdyn.capture.copies import Tensors, tell_of_memory
 from wdyn.capture.predicted import KNOWN, Predictor, unknown
 from wdyn.capture.statistics import products
 from wdyn.naming import examples
@@ -74,8 +74,7 @@ class Relations:
         found = to_weights(after, before, norms)
         if self._last is not None:
             found |= self._last.compare(step, after, before, norms)
-            if self._last.nbytes:
-                self._tell(f"what='update_cosine' keeps the last recorded update: {amount(self._last.nbytes)}")
+            tell_of_memory(self._tell, "what='update_cosine' keeps the last recorded update", self._last.nbytes)
         if (rules := self._predictor) is not None:
             found |= to_prediction(
                 after, before, norms, lambda name: rules.predict(name, parameters[name], before[name])

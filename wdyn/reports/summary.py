@@ -239,12 +239,16 @@ def _scalar(run: xr.DataTree, name: str) -> xr.DataArray:
 
 
 def _seconds(run: xr.DataTree) -> float:
+    """How long the run took: every attempt from when its block was entered, which its first row waited for."""
     clock = _scalar(run, "wall_time").dropna(schema.STEP, how="all")
     if not clock.size:
         return float("nan")
+    entering = _scalar(run, "capture_seconds")
+    entering = entering.fillna(0.0).reindex_like(clock) if entering.size else xr.zeros_like(clock)
     attempts = clock.coords.get(schema.ATTEMPT, xr.zeros_like(clock))
     # Between two attempts nobody trained: that time does not count.
-    return float(sum(np.ptp(clock.values[attempts.values == number]) for number in np.unique(attempts.values)))
+    own = [np.flatnonzero(attempts.values == number) for number in np.unique(attempts.values)]
+    return float(sum(np.ptp(clock.values[at]) + entering.values[at[0]] for at in own))
 
 
 def _sum_of(run: xr.DataTree, name: str) -> float:
