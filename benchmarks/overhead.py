@@ -69,7 +69,7 @@ def table(title: str, found: Mapping[str, Sequence[Figures]]) -> Table:
 )
 @options()
 def main(subject: str, steps: int, every: int, rounds: int, peers: bool, file: Path | None) -> None:
-    """Measure trainings with and without wdyn and other tools. Takes 4 minutes; 15 for gpt2-small with 8 steps.
+    """Measure trainings with and without wdyn and other tools. Takes 7 minutes; longer for gpt2-small.
 
     "once" is to begin and to end, and the tool's time at the first two steps. Memory is that of the training process.
     """

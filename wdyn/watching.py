@@ -100,8 +100,8 @@ def watch(
     disk_limit
         Bytes that the default snapshots may take.
     queue_bytes
-        Memory that rows and snapshots may hold while they wait for the disk. A snapshot that finds no room is
-        dropped, counted, and warned about once.
+        Memory that rows and snapshots may hold while they wait for the disk; a quarter of it is kept for rows. A
+        snapshot that finds no room is dropped, counted, and warned about once.
 
     Returns
     -------

@@ -161,6 +161,24 @@ def test_batch__larger_than_the_limit_passes_alone(oracle, place, writer):
     assert oracle.steps_of(place)[f"/weights/{oracle.LAYERED}"] == [0, 1]
 
 
+def test_rows__behind_a_snapshot_larger_than_the_limit_find_room(oracle, writer, monkeypatch):
+    large = oracle.batch(0, declare=oracle.declaration())
+    row = Row("scalars", 1, {"loss": np.zeros(())})
+    gate = Gate(writer, monkeypatch)
+    background = BackgroundWriter(writer, limit_bytes=8 * row.nbytes)
+    assert large.nbytes > 8 * row.nbytes
+    background.submit(large)
+    assert gate.entered.wait(PATIENCE)
+    for step in (1, 2):  # the quarter that is kept for rows
+        background.submit(Batch(step, (row,)))
+    assert not any(background.lost.values())
+    assert not background.submit(oracle.batch(3))
+    gate.open.set()
+    in_time(background.close)
+    assert background.failure is None
+    assert background.lost["snapshots"] == 1
+
+
 def test_submit__waits_for_room_when_told_to(oracle, writer, monkeypatch):
     gate = Gate(writer, monkeypatch)
     background = BackgroundWriter(writer, limit_bytes=1)
