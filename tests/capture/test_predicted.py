@@ -92,3 +92,15 @@ def test_unknown__names_optimizers_of_another_rule() -> None:
 
     assert unknown([SGD([weight()]), NAdam([weight()]), Mine([weight()])]) == ["NAdam", "Mine"]
     assert KNOWN == ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam, decay"])
+def test_predict__knows_which_decay_is_decoupled_where_torch_has_no_such_setting(kind: str) -> None:
+    one = weight()
+    optimizer, predictor = MAKERS[kind]([one]), Predictor()
+    one.grad, before = gradient(0), one.detach().clone()
+    decoupled = optimizer.param_groups[0].pop("decoupled_weight_decay")
+    predictor.see(optimizer, {"w": one}, {"w": one.grad})
+    optimizer.param_groups[0]["decoupled_weight_decay"] = decoupled
+    optimizer.step()
+    torch.testing.assert_close(predictor.predict("w", one, before), one.detach() - before, rtol=1e-9, atol=1e-12)

@@ -61,13 +61,20 @@ def _sgd(step: _Step) -> Tensor:
 
 
 def _adam(step: _Step) -> Tensor:
+    # Where decay is not decoupled, the moments hold it. An older torch has no such setting: there Adam never decouples.
+    return _adamw(step) if step.settings.get("decoupled_weight_decay", False) else _by_moments(step)
+
+
+def _adamw(step: _Step) -> Tensor:
+    return _by_moments(step) + step.along(step.setting("weight_decay") * step.weights)
+
+
+def _by_moments(step: _Step) -> Tensor:
     first, second = (beta.double() if isinstance(beta, Tensor) else beta for beta in step.settings["betas"])
     count = step.held("step")
     square = step.held("max_exp_avg_sq" if step.settings["amsgrad"] else "exp_avg_sq")
     root = (square / (1 - second**count)).sqrt() + step.setting("eps")
-    moved = step.along(step.held("exp_avg") / (1 - first**count) / root)
-    decays = step.settings["decoupled_weight_decay"]  # else the moments hold the decay
-    return moved + step.along(step.setting("weight_decay") * step.weights) if decays else moved
+    return step.along(step.held("exp_avg") / (1 - first**count) / root)
 
 
 def _rmsprop(step: _Step) -> Tensor:
@@ -87,7 +94,7 @@ def _adagrad(step: _Step) -> Tensor:
 _RULES: dict[type[Optimizer], Callable[[_Step], Tensor]] = {
     SGD: _sgd,
     Adam: _adam,
-    AdamW: _adam,
+    AdamW: _adamw,
     RMSprop: _rmsprop,
     Adagrad: _adagrad,
 }
@@ -101,7 +108,7 @@ def unknown(optimizers: Sequence[Optimizer]) -> list[str]:
 
 def _uses_gradient(optimizer: Optimizer, settings: Mapping[str, Any]) -> bool:
     """Whether the state after a step does not tell all: the gradient itself must be kept."""
-    if isinstance(optimizer, Adam):
+    if isinstance(optimizer, Adam | AdamW):  # in an older torch the second is no kind of the first
         return False
     return not settings.get("momentum") or bool(settings.get("nesterov"))
 
