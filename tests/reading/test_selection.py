@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from wdyn import join_runs, select
 from wdyn.errors import AmbiguousSelection, NoMatch, StepNotRecorded
@@ -132,6 +133,25 @@ def test_select__of_a_full_name_gives_that_parameter_and_none_of_its_siblings(gp
     assert found["layer"].values.tolist() == [1]
     np.testing.assert_array_equal(found[:, 0], gpt2.truth["h.1.attn.o.weight"].swapaxes(-1, -2))
     assert select(gpt2.run, path=path, layer=1).dims == ("step", "fan_out", "fan_in")
+
+
+def test_select__by_name_gives_layers_that_lie_apart(record, gpt2_layout):
+    found = record(gpt2_layout(layers=(0, 1, 2)))
+    weights = select(found.run, path="h.[02].attn.o.weight")
+    assert weights["layer"].values.tolist() == [0, 2]
+    assert weights["parameter"].values.tolist() == ["h.0.attn.o.weight", "h.2.attn.o.weight"]
+    np.testing.assert_array_equal(weights, truth(found, "h.{}.attn.o.weight", (0, 2)).swapaxes(-1, -2))
+
+
+def test_select__labels_the_values_as_xarray_would(gpt2):
+    names = [f"h.{layer}.attn.qkv.bias" for layer in (0, 1)]
+    group = gpt2.run["weights"].children[gpt2.run["parameters/weights"].sel(parameter=names[0]).item()]
+    expected = group.to_dataset()["value"].assign_coords(parameter=("layer", names))
+    found = select(gpt2.run, role="qkv", kind="bias")
+    xr.testing.assert_identical(found, expected)
+    assert found.indexes.keys() == {"step", "layer"}
+    found.attrs["mine"] = found["step"].attrs["mine"] = found["attempt"].attrs["mine"] = True
+    assert not any("mine" in values.attrs for values in group.to_dataset().variables.values())
 
 
 def test_select__is_lazy(gpt2):

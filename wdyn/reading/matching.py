@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,9 @@ from wdyn import schema
 from wdyn.errors import NoMatch
 from wdyn.naming import closest, is_adapter
 from wdyn.schema import has_role, parts_from_json
+
+Table = Mapping[Hashable, xr.Variable]
+"""The columns of the table of parameters, each read when it is asked for."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -36,15 +40,15 @@ class Wanted:
         return all(one is None for one in (self.role, self.path, self.kind, self.stack, self.layer))
 
 
-def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
-    """Give the rows that fit.
+def matching(table: Table, wanted: Wanted) -> npt.NDArray[np.intp]:
+    """Give the positions of the rows that fit.
 
     Raises
     ------
     NoMatch
         Nothing fits; the message tells what is there.
     """
-    fits = np.ones(table.sizes[schema.PARAMETER], dtype=bool)
+    fits = np.ones(len(table[schema.PARAMETER]), dtype=bool)
     if wanted.path is not None:
         fits = _fits_path(table, wanted.path)
     elif wanted.kind is not None:
@@ -64,16 +68,16 @@ def matching(table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
         if missing:
             raise NoMatch(f"No layer {missing[0]} {_asked(wanted)}; the layers that do: {have}")
         fits = fits & np.isin(layers, wanted.layer)
-    return table.isel({schema.PARAMETER: np.flatnonzero(fits)})
+    return np.flatnonzero(fits)
 
 
-def _before_adapters(table: xr.Dataset, fits: Mask) -> Mask:
+def _before_adapters(table: Table, fits: Mask) -> Mask:
     """Of a matrix and its adapter, which have one role, take the matrix: who means the adapter says so by its path."""
     adapters = np.array([is_adapter(name) for name in table[schema.PARAMETER].values.tolist()], dtype=bool)
     return fits & ~adapters if (fits & ~adapters).any() else fits
 
 
-def _fits_path(table: xr.Dataset, pattern: str) -> Mask:
+def _fits_path(table: Table, pattern: str) -> Mask:
     known = _paths_and_names(table)
     exact = np.array([pattern in pair for pair in known], dtype=bool)
     if exact.any():  # a name may itself have the letters of a pattern
@@ -81,7 +85,7 @@ def _fits_path(table: xr.Dataset, pattern: str) -> Mask:
     return np.array([any(fnmatch.fnmatchcase(text, pattern) for text in pair) for pair in known], dtype=bool)
 
 
-def _fits_role(table: xr.Dataset, wanted: Wanted) -> Mask:
+def _fits_role(table: Table, wanted: Wanted) -> Mask:
     role, own = str(wanted.role), table["role"].values.tolist()
     if not wanted.fused:
         return np.array([mine == role for mine in own], dtype=bool)
@@ -89,7 +93,7 @@ def _fits_role(table: xr.Dataset, wanted: Wanted) -> Mask:
     return np.array([has_role(role, own=mine, parts=its) for mine, its in zip(own, fused, strict=True)], dtype=bool)
 
 
-def _paths_and_names(table: xr.Dataset) -> list[tuple[str, str]]:
+def _paths_and_names(table: Table) -> list[tuple[str, str]]:
     return list(zip(table["path"].values.tolist(), table[schema.PARAMETER].values.tolist(), strict=True))
 
 
@@ -97,7 +101,7 @@ def _asked(wanted: Wanted) -> str:
     return "has such a parameter" if wanted.role is wanted.path is None else f"has {wanted.role or wanted.path!r}"
 
 
-def _what_is_there(table: xr.Dataset, wanted: Wanted) -> str:
+def _what_is_there(table: Table, wanted: Wanted) -> str:
     where = f" in stack {wanted.stack!r}" if wanted.stack is not None else ""
     if wanted.path is not None:
         near = closest(wanted.path, {text for pair in _paths_and_names(table) for text in pair})

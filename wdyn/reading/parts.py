@@ -8,6 +8,7 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.errors import NoMatch
+from wdyn.reading.unread import reordered, split
 from wdyn.schema import Parts
 
 
@@ -37,7 +38,8 @@ def split_heads(values: xr.DataArray, *, role: str, heads: int, head_dim: int) -
     if schema.HEAD in values.dims:
         heads_axes = (schema.HEAD, schema.HEAD_DIM)
         last = (schema.FAN_OUT, *heads_axes) if of_output else (*heads_axes, schema.FAN_IN)
-        return values.transpose(..., *(dim for dim in last if dim in values.dims))
+        before = [str(dim) for dim in values.dims if dim not in last]
+        return reordered(values, *before, *(dim for dim in last if dim in values.dims))
     axis = schema.FAN_IN if of_output and schema.FAN_IN in values.dims else schema.FAN_OUT
     if axis not in values.dims or heads < 1 or values.sizes[axis] % heads:
         raise NoMatch(
@@ -47,9 +49,4 @@ def split_heads(values: xr.DataArray, *, role: str, heads: int, head_dim: int) -
     size = head_dim or values.sizes[axis] // heads
     if size * heads != values.sizes[axis]:
         raise NoMatch(f"{heads} heads of {size} do not fill the {values.sizes[axis]} of axis {axis!r} of {role!r}")
-    split = {schema.HEAD: heads, schema.HEAD_DIM: size}
-    before = list(values.dims).index(axis)
-    order = [*values.dims[:before], *split, *values.dims[before + 1 :]]
-    index = {name: np.arange(length) for name, length in split.items()}
-    flat = xr.DataArray(np.arange(heads * size).reshape(heads, size), dims=tuple(split), coords=index)
-    return values.isel({axis: flat}).transpose(*order)
+    return split(values, axis, {schema.HEAD: heads, schema.HEAD_DIM: size})

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
 from wdyn.errors import AmbiguousSelection, NoMatch
 from wdyn.naming import examples
-from wdyn.reading.matching import Wanted, matching
+from wdyn.reading.matching import Table, Wanted, matching
 from wdyn.reading.parts import split_heads, take_part
-from wdyn.reading.tables import dataset, no_snapshot, parameters
+from wdyn.reading.tables import dataset, no_snapshot, of_one
+from wdyn.reading.unread import reordered
 from wdyn.schema import Quantity, parts_from_json
 
 Labels = int | Iterable[int] | None
 _NOT_OF_A_WEIGHT = (schema.RUN, schema.STEP, schema.LAYER)
+_ABOUT = ("role", "parts", "heads", "kv_heads", "head_dim")
+"""Columns that tell how a weight comes apart."""
 
 
 def select(
@@ -64,15 +69,13 @@ def select(
     """
     if quantity != Quantity.WEIGHTS:
         raise NoMatch(f"Arrays are kept of weights only, not of {quantity!r}; see wdyn.statistics(run, {quantity!r})")
-    table = parameters(run)
-    if schema.RUN in table.dims:
-        table = table.isel({schema.RUN: 0})
+    table = of_one(dataset(run, schema.PARAMETERS)).variables
     layer, step = _labels(layer), step if isinstance(step, slice) else _labels(step)
     rows = matching(table, Wanted(role, path, kind, stack, layer))
-    values = _array(run, rows, step)
-    about = rows.isel({schema.PARAMETER: 0})
-    meant = role or str(about["role"].item())
-    if meant != about["role"].item():
+    values = _array(run, _holders(table, rows), step)
+    about = {name: table[name].values[rows[0]] for name in _ABOUT}
+    meant = role or str(about["role"])
+    if meant != about["role"]:
         values = _part(values, about, meant)
     values = _conventional(values)
     if heads:
@@ -87,12 +90,14 @@ def _labels(wanted: Labels) -> int | list[int] | None:
     return [int(one) for one in wanted]
 
 
-def _array(run: xr.DataTree, rows: xr.Dataset, step: int | list[int] | slice | None) -> xr.DataArray:
-    """Find the one array that holds the values of these parameters, tied ones under the name that was kept."""
-    pairs = zip(
-        rows[schema.PARAMETER].values.tolist(), rows[schema.WEIGHTS].values, rows["tied_to"].values, strict=True
-    )
-    holders = {name if slug or not leader else str(leader) for name, slug, leader in pairs}
+def _holders(table: Table, rows: npt.NDArray[np.intp]) -> set[str]:
+    """Give the names under which the values of these parameters were kept: of a tied one, that of its leader."""
+    columns = (table[name].values[rows].tolist() for name in (schema.PARAMETER, schema.WEIGHTS, "tied_to"))
+    return {name if slug or not leader else leader for name, slug, leader in zip(*columns, strict=True)}
+
+
+def _array(run: xr.DataTree, holders: set[str], step: int | list[int] | slice | None) -> xr.DataArray:
+    """Find the one array that holds the values of these parameters."""
     groups = run.children[schema.WEIGHTS].children if schema.WEIGHTS in run.children else {}
     held = [name for name, node in groups.items() if holders & set(node.attrs[schema.ATTRIBUTES]["names"])]
     if len(held) > 1 and isinstance(step, int):
@@ -108,7 +113,9 @@ def _array(run: xr.DataTree, rows: xr.Dataset, step: int | list[int] | slice | N
     values = _named(dataset(run, f"{schema.WEIGHTS}/{held[0]}"))
     if schema.LAYER not in values.dims:
         return values
-    return values.isel({schema.LAYER: [name in holders for name in values[schema.PARAMETER].values.tolist()]})
+    kept = [at for at, name in enumerate(values[schema.PARAMETER].values.tolist()) if name in holders]
+    unbroken = kept[-1] - kept[0] + 1 == len(kept)  # as a range, which is quicker to read than a list
+    return values.isel({schema.LAYER: slice(kept[0], kept[-1] + 1) if unbroken else kept})
 
 
 def _told(about: dict[str, object]) -> str:
@@ -118,19 +125,23 @@ def _told(about: dict[str, object]) -> str:
 
 
 def _named(group: xr.Dataset) -> xr.DataArray:
-    values = group[schema.VALUE]
+    """Give the values of a group with the names of the parameters beside its layers."""
+    values = group[schema.VALUE].copy(deep=False)
     names = np.array(group.attrs[schema.ATTRIBUTES]["names"], dtype=np.str_)
-    return values.assign_coords({schema.PARAMETER: (schema.LAYER, names) if schema.LAYER in values.dims else names[0]})
+    beside = xr.Variable(schema.LAYER, names) if schema.LAYER in values.dims else xr.Variable((), names[0])
+    coordinates = {**values.coords.variables, schema.PARAMETER: beside}
+    # xarray's own shortcut: `assign_coords` lines up what fits, and takes longer than all else that is done here.
+    return xr.DataArray(values.variable, coordinates, name=values.name, indexes=dict(values.xindexes), fastpath=True)
 
 
-def _part(values: xr.DataArray, about: xr.Dataset, role: str) -> xr.DataArray:
-    parts = parts_from_json(str(about["parts"].item()))
+def _part(values: xr.DataArray, about: Mapping[str, Any], role: str) -> xr.DataArray:
+    parts = parts_from_json(str(about["parts"]))
     assert parts is not None  # `matching` found the role among them
     weight_dims = tuple(str(dim) for dim in values.dims if dim not in _NOT_OF_A_WEIGHT)
     return take_part(values, parts, role, weight_dims=weight_dims).assign_attrs(part=role)
 
 
-def _heads(values: xr.DataArray, about: xr.Dataset, role: str) -> xr.DataArray:
+def _heads(values: xr.DataArray, about: Mapping[str, Any], role: str) -> xr.DataArray:
     of_keys = role.removeprefix("cross_") in ("k", "v")
     count = int(about["kv_heads" if of_keys else "heads"]) or int(about["heads"])
     return split_heads(values, role=role, heads=count, head_dim=int(about["head_dim"]))
@@ -143,7 +154,7 @@ def _conventional(values: xr.DataArray) -> xr.DataArray:
         out, into = dims.index(schema.FAN_OUT), dims.index(schema.FAN_IN)
         if into < out:
             dims[out], dims[into] = dims[into], dims[out]
-            return values.transpose(*dims)
+            return reordered(values, *map(str, dims))
     return values
 
 

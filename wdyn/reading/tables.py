@@ -83,7 +83,7 @@ def statistics(
         values = _with_histogram(values, dataset(run, _group(run, f"{prefix}{schema.HISTOGRAMS}", quantity)), dim)
     layers = layer if layer is None or isinstance(layer, int) else [int(one) for one in layer]
     wanted = Wanted(role, path, kind, stack, layers, fused=False)
-    table = parameters(run)
+    table = dataset(run, schema.PARAMETERS)  # of which few columns are asked for
     return _parts(run, values, table, wanted) if parts else _parameters(values, table, wanted)
 
 
@@ -121,7 +121,7 @@ def dataset(run: xr.DataTree, group: str) -> xr.Dataset:
 
 def with_addresses(values: xr.Dataset, table: xr.Dataset) -> xr.Dataset:
     """Label columns with ``path role kind stack layer`` of the parameters that they are of."""
-    own = table.sel({schema.PARAMETER: values[schema.PARAMETER]})
+    own = table[list(ADDRESS_COORDINATES)].load().sel({schema.PARAMETER: values[schema.PARAMETER]})
     return values.assign_coords({name: own[name].variable for name in ADDRESS_COORDINATES})
 
 
@@ -169,7 +169,7 @@ def _parameters(values: xr.Dataset, table: xr.Dataset, wanted: Wanted) -> xr.Dat
     if wanted.anything:
         return labelled
     own = table.sel({schema.PARAMETER: values[schema.PARAMETER]})
-    return labelled.sel({schema.PARAMETER: matching(_of_one(own), wanted)[schema.PARAMETER].values})
+    return labelled.isel({schema.PARAMETER: matching(of_one(own).variables, wanted)})
 
 
 def _parts(run: xr.DataTree, values: xr.Dataset, table: xr.Dataset, wanted: Wanted) -> xr.Dataset:
@@ -179,8 +179,8 @@ def _parts(run: xr.DataTree, values: xr.Dataset, table: xr.Dataset, wanted: Want
     labelled = values.assign_coords({**address, **{name: its.variable for name, its in own.items() if its.ndim == 1}})
     if wanted.anything:
         return labelled
-    fitting = matching(_of_one(table), replace(wanted, role=None))
-    fits = np.isin(own[schema.PARAMETER].values, fitting[schema.PARAMETER].values)
+    fitting = matching(of_one(table).variables, replace(wanted, role=None))
+    fits = np.isin(own[schema.PARAMETER].values, table[schema.PARAMETER].values[fitting])
     if wanted.role is not None:
         fits &= (own["role"].values == wanted.role) | (whole["role"].values == wanted.role)
     if not fits.any():
@@ -189,6 +189,6 @@ def _parts(run: xr.DataTree, values: xr.Dataset, table: xr.Dataset, wanted: Want
     return labelled.isel({schema.PART: np.flatnonzero(fits)})
 
 
-def _of_one(table: xr.Dataset) -> xr.Dataset:
+def of_one(table: xr.Dataset) -> xr.Dataset:
     """The table of one of the runs, where several are joined; the addresses are the same in all."""
     return table.isel({schema.RUN: 0}) if schema.RUN in table.dims else table
