@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import transformers
 import xarray as xr
+from claims import Claim, check, tell
 from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
@@ -31,16 +32,6 @@ from wdyn.demo.text import batches, corpus
 
 ORIGINAL, MARKED = "original", "marked"
 PROMPT = "The value of an expression is"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What is said, whether it was measured, and the numbers; `known` is what this example found before."""
-
-    text: str
-    held: bool
-    numbers: str
-    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -379,11 +370,9 @@ def main(directory: Path, *, name: str = "", short: bool = False) -> list[Claim]
         *claims_of_outputs(run, rows),
         *claims_of_zip(directory),
     ]
-    for one in claims:
-        print(f"{'held    ' if one.held else 'NOT held'} | {one.text} | {one.numbers}")
-    for one in claims:
-        expected = one.held == one.known or short or name
-        assert expected, f"{one.text}: held is {one.held}, known was {one.known} ({one.numbers})"
+    tell(claims)
+    if not (short or name):
+        check(claims)
     return claims
 
 

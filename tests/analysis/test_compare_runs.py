@@ -17,6 +17,7 @@ from wdyn.analysis.compare_runs import compare_runs
 from wdyn.analysis.compare_runs_curves import summed_rate
 from wdyn.errors import InvalidArgument
 from wdyn.findings import Severity
+from wdyn.testing import make_run
 
 STEPS = tuple(range(0, 101, 10))
 
@@ -293,3 +294,15 @@ def test_given__changes_defaults_and_keeps_the_rest(made: Make) -> None:
     asked = compare_runs.given(on="lr", last=1)
     xr.testing.assert_identical(asked(joined), compare_runs(joined, on="lr", last=1))
     assert (asked.name, asked.joint, asked.codes) == (compare_runs.name, True, compare_runs.codes)
+
+
+@pytest.mark.parametrize("what", [("weights",), ("weights", "displacement")])
+def test_nan__is_seen_in_its_role_and_in_no_other(what: tuple[str, ...]) -> None:
+    sick = make_run(layers=2, what=what, nan_at={"blocks.1.mlp.up.weight": 10})
+    result = compared({"sound": make_run(layers=2, what=what), "sick": sick}).sel(run="sick")
+    names = ("std", "l2", "displacement")
+    assert all(np.isnan(result[name].sel(role="mlp_up", layer=1)) for name in names)
+    assert all(result[name].sel(role="mlp_up", layer=0) > 0 for name in names)
+    assert np.isnan(result["moved"].sel(role="mlp_up"))
+    assert np.isnan(result["moved_in_all"])
+    assert result["moved"].sel(role="mlp_down") > 0

@@ -212,3 +212,31 @@ def test_few_values__have_no_tails_to_speak_of(planted: Any) -> None:
     few = over_time(NORMAL[0], NORMAL[0], outliers(0.05)[0])
     assert "DIS002" in findings(planted({"h.0.q": few}), least_values=1)
     assert findings(planted({"h.0.q": few})) == {}
+
+
+def test_nan__is_counted_and_left_out_of_the_rest(planted: Any) -> None:
+    sick = NORMAL.copy()
+    sick[0, :3] = np.nan
+    one = distribution(planted({"h.0.q": over_time(NORMAL, sick, sick)})).sel(role="q", layer=0)
+    assert one["nans"].values.tolist() == [0, 3, 3]
+    assert_allclose(one["std"][1], np.nanstd(sick.astype(np.float64)), rtol=1e-12)
+
+
+def test_any_two_runs__compare_by_their_counts(planted: Any) -> None:
+    one, other = over_time(*[NORMAL] * 3), over_time(*[laplace()] * 3)
+    joined = wdyn.join_runs(a=planted({"h.0.q": one}), b=planted({"h.0.q": other}))
+    last = distribution(joined)["histogram"].sel(role="q", step=100)
+    distance = wdyn.wasserstein(last.sel(run="a"), last.sel(run="b"))
+    assert_allclose(distance, scipy.stats.wasserstein_distance(NORMAL.ravel(), laplace().ravel()), rtol=0.1)
+
+
+def test_longer_tails__that_few_values_show_by_chance_are_not_told() -> None:
+    for seed in range(3):
+        run = make_run(layers=24, width=16, growth_by_layer=3.0, seed=seed, steps=(0, 10))
+        assert [one.code for one in distribution.judge(distribution(run))] == []
+
+
+def test_reproduce__selects_the_very_evidence(planted: Any) -> None:
+    run = planted({"h.0.q": over_time(NORMAL, NORMAL, outliers(0.01)), "h.0.k": over_time(*[NORMAL] * 3)})
+    for finding in distribution.judge(distribution(run)):
+        xr.testing.assert_identical(eval(finding.reproduce, {"wdyn": wdyn, "run": run}), finding.evidence)

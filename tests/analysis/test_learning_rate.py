@@ -17,6 +17,7 @@ from wdyn.analysis.learning_rate import learning_rate
 from wdyn.analysis.learning_rate_words import said
 from wdyn.findings import Severity
 from wdyn.reading.joining import join_runs
+from wdyn.testing import make_run
 
 Plant = Callable[..., xr.DataTree]
 LAST = 100
@@ -251,3 +252,15 @@ def test_evidence__is_what_its_line_gives_again(run: Plant) -> None:
         again = eval(finding.reproduce, names)
         assert again.sizes
         assert finding.evidence.sizes
+
+
+def test_nan__ends_the_path_and_breaks_every_bound() -> None:
+    run = make_run(layers=2, steps=range(21), what=("updates", "displacement"), nan_at={"tok.weight": 12})
+    result = learning_rate(run)
+    known = result["path_length"].isel(group=0).notnull()
+    assert known.values.tolist() == [True] * 12 + [False] * 9
+    assert result["displacement"].isel(group=0).isnull().values.tolist() == [False] * 12 + [True] * 9
+    assert result["weight_bound"].sel(parameter="tok.weight") == np.inf
+    assert result["weight_bound_step"].sel(parameter="tok.weight") == 12
+    assert "SCH011" not in findings(run)
+    assert "tok.weight reached inf at step 12" in findings(run, weight_limit=100.0)["SCH011"].message

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from numpy.testing import assert_allclose
 
+import wdyn
 from wdyn.analysis.comparing import compare
 from wdyn.analysis.movement import movement
 from wdyn.findings import Severity
@@ -309,3 +310,12 @@ def test_updates__are_counted_by_parameter_and_by_cohort(plant: Any, tree: Any) 
     counted = result[["cohort_updates", "cohort_update_rows"]].to_dataframe()
     assert counted.loc[["frozen", "tuned", "norms"]].values.tolist() == [[0, 2], [3, 4], [1, 1]]
     assert counted.loc[["adapters", "embeddings"]].isnull().all(axis=None)
+
+
+def test_reproduce__of_many_decayed_names_holds_the_limit_that_was_asked_for(plant: Any, tree: Any) -> None:
+    shrinking = still() * np.array([1, 0.999, 0.998], np.float32)[:, None, None]
+    names = [f"h.{at}.w" for at in range(5)]
+    run = tree([*(plant(name, "linear", shrinking) for name in names), plant("b", "linear", moving())], steps=STEPS)
+    (found,) = [one for one in movement.judge(movement(run), off_scale=0.05) if one.code == "FRZ003"]
+    assert "<= 0.05" in found.reproduce
+    assert eval(found.reproduce, {"wdyn": wdyn, "run": run})["parameter"].values.tolist() == names

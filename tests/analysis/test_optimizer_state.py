@@ -399,3 +399,41 @@ def test_reproduce__gives_the_evidence_again(place: Path) -> None:
             shown = again[name] if isinstance(again, xr.Dataset) else again
             if shown.name == name:
                 xr.testing.assert_identical(shown, finding.evidence[name])
+
+
+@pytest.mark.parametrize("limits", [{}, {"pull": 0.2, "misfit": 0.3, "idle": 0.7}])
+def test_reproduce__of_many_names_selects_the_very_parameters(place: Path, limits: dict[str, float]) -> None:
+    """Where names are too many to list, the line holds the condition, with the limits that were asked for."""
+    torch.manual_seed(0)
+    shapes = ((6, 3), (6,), (4, 6), (4,), (4,), (4,), (2, 4), (2,))
+    weights = {f"w{at}": nn.Parameter(torch.randn(shape)) for at, shape in enumerate(shapes)}
+    model = nn.Module()
+    for name, weight in weights.items():
+        model.register_parameter(name, weight)
+    held = list(weights.values())[:-2]
+    optimizer = torch.optim.AdamW(held, lr=0.2, weight_decay=0.2, eps=10.0)
+    optimizer.register_step_post_hook(lambda *_: [weight.data.mul_(0.7) for weight in held] and None)
+    with wdyn.watch(model, optimizer, to=place, every=1, snapshots=None, what=WHAT):
+        for _ in range(6):
+            optimizer.zero_grad()
+            sum(weight.flatten()[0] ** 2 for weight in held).backward()
+            optimizer.step()
+    run = wdyn.open_run(place)
+    found = optimizer_state.judge(optimizer_state(run), **limits)
+    conditions = [finding for finding in found if "lambda m" in finding.reproduce]
+    assert {"OPT007", "OPT008", "OPT009"} <= {finding.code for finding in conditions}
+    for finding in conditions:
+        again = eval(finding.reproduce, {"wdyn": wdyn, "run": run, "abs": abs})
+        assert set(again["parameter"].values) == set(finding.evidence["parameter"].values), finding.code
+
+
+def test_norms__of_what_is_not_finite_are_not_told(place: Path) -> None:
+    def overflow(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        if step == 4:
+            model[0].weight.grad[0, 0] = torch.inf
+
+    result = optimizer_state(record(place, OPTIMIZERS["Adam"], each=overflow)).sel(parameter="0.weight")
+    for name in ("gradient", "update", "effective_step"):
+        assert np.isnan(result[name].sel(step=5)), name
+        assert result[name].sel(step=4) > 0, name
+    assert result["gradient_norm"].sel(step=5) == np.inf

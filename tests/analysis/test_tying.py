@@ -202,3 +202,21 @@ def test_copied_layers__are_told_in_one_sentence_with_a_short_line(plant: Any, t
     assert len(one.reproduce) <= 160
     shown = eval(one.reproduce, {"wdyn": wdyn, "run": run})
     assert shown["pair"].values.tolist() == one.evidence["pair"].values.tolist()
+
+
+@pytest.mark.parametrize(("two", "words"), [(False, ""), (True, "; as two tensors in one memory")])
+def test_tie__of_one_tensor_is_told_from_one_of_two_tensors_in_one_memory(place: Path, two: bool, words: str) -> None:
+    model = nn.ModuleDict({"wte": nn.Embedding(7, 4), "lm_head": nn.Linear(4, 7, bias=False)})
+    weight = model["wte"].weight
+    model["lm_head"].weight = nn.Parameter(weight.data) if two else weight
+    with wdyn.watch(model, to=place, every=1) as w:
+        w.step()
+    result = tied_weights(wdyn.open_run(place))
+    assert result["same_tensor"].values.tolist() == [[0.0 if two else 1.0]] * 2
+    (held,) = tied_weights.judge(result)
+    assert (held.code, words in held.message) == ("TIE004", True)
+    assert ("two tensors" in held.message) == two
+
+
+def test_tie__of_a_run_that_does_not_tell_of_tensors_is_nan(tied: xr.DataTree) -> None:
+    assert tied_weights(tied)["same_tensor"].isnull().all()

@@ -52,8 +52,8 @@ def test_plot__draws_a_band_for_repeats_and_a_line_for_each_group() -> None:
     assert drawn(figure) == "a ends lowest: loss 1, against 2 to 3 of the others"
     curves, bars = figure.axes
     names = [text.get_text() for text in curves.get_legend().get_texts()]
-    assert names == ["a and 1 like it", "c"]
-    mean = next(line for line in curves.lines if line.get_label() == "a and 1 like it")
+    assert names == ["a, 2 runs of equal settings", "c"]
+    mean = next(line for line in curves.lines if line.get_label() == "a, 2 runs of equal settings")
     assert mean.get_ydata().tolist() == [4, 2.5, 1.5]
     (band,) = curves.collections
     assert {1.0, 2.0} <= set(band.get_paths()[0].vertices[:, 1].tolist())
@@ -71,7 +71,7 @@ def test_plot__marks_the_end_of_a_run_that_ends_early() -> None:
     ("losses", "words"),
     [
         ({"a": [4, 1], "b": [4, 2]}, "a ends lowest: loss 1, against 2 of b"),
-        ({"a": [4, 1], "b": [4, 1]}, "All 2 runs end at a loss of 1"),
+        ({"a": [4, 1], "b": [4, 1]}, "Both runs end at a loss of 1"),
         ({"a": [4, 1], "b": [4, 1], "c": [4, 3]}, "a and 1 more end lowest: loss 1, against up to 3"),
         ({"a": [4, np.nan], "b": [4, np.nan]}, "No run has a loss at its end to compare"),
     ],
@@ -109,3 +109,14 @@ def test_smooth__is_the_moving_median_of_long_curves_and_hides_no_nan() -> None:
     noisy[50:60] = np.nan
     assert np.array_equal(np.isnan(smooth(noisy)), np.isnan(noisy))
     assert np.array_equal(smooth(noisy[:200]), noisy[:200], equal_nan=True)
+
+
+def test_bars__mark_what_is_not_known_and_do_not_call_it_0() -> None:
+    found = result({"a": [4, 2], "b": [4, 3]}, [0, 1])
+    found["moved"][1, 0] = np.nan  # o of b
+    bars = plot(found).axes[1]
+    roles = [tick.get_text() for tick in bars.get_xticklabels()]
+    crosses = [x for line in bars.lines for x in line.get_xdata()]
+    assert [round(float(x)) for x in crosses] == [roles.index("o")]
+    assert bars.get_xlabel().endswith("×: NaN, or not recorded")
+    assert sorted(float(bar.get_height()) for bar in bars.patches if bar.get_height() > 0) == [1.0, 2.0, 4.0]

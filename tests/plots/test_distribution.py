@@ -61,3 +61,15 @@ def test_density__is_that_of_a_normal_distribution() -> None:
     at, found = density(counted, 0.07)
     true = np.exp(-(at**2) / (2 * 0.02**2)) / (0.02 * np.sqrt(2 * np.pi))
     assert_allclose(found[0], true, atol=0.06 * true.max())
+
+
+def test_figure__of_weights_with_nan_says_that_they_are_left_out() -> None:
+    sick = make_run(layers=2, nan_at={"blocks.1.mlp.up.weight": 10, "blocks.0.attn.qkv.weight": 10})
+    assert words(wdyn.plot(wdyn.distribution(sick))).endswith("; NaN in 2 weights left out")  # mlp_up, and q of qkv
+
+
+def test_maps__begin_with_the_first_layer_at_the_top(result: xr.Dataset) -> None:
+    maps = [ax for ax in wdyn.plot(result).axes if any(isinstance(one, QuadMesh) for one in ax.collections)]
+    drawn = [ax for ax in maps if ax.get_title(loc="left")]
+    assert len(drawn) == 6
+    assert all(ax.get_ylim()[0] > ax.get_ylim()[1] for ax in drawn)

@@ -80,3 +80,19 @@ def test_figure__of_what_is_no_schedule_draws_no_fit() -> None:
     figure = plot(planted(odd))
     assert "a schedule of no known kind" in words(figure)
     assert len(figure.axes[0].get_lines()) == 1
+
+
+def test_figure__marks_norms_that_are_not_finite_and_counts_the_owners_it_leaves_out() -> None:
+    norm = np.where(STEPS == 7, np.inf, 1.0)
+    figure = plot(planted(RATES, grad_norm=norm))
+    (marks,) = [line for ax in figure.axes for line in ax.lines if line.get_label() == "not finite"]
+    assert marks.get_xdata().tolist() == [7]
+    deep = learning_rate(make_run(layers=12, width=4, steps=range(3), what=("gradients",)))
+    assert plot(deep).axes[-1].get_xlabel() == "share of the squared gradient norm, 8 largest of 14"
+
+
+def test_path__that_ends_at_a_nan_says_where() -> None:
+    sick = learning_rate(make_run(layers=2, steps=range(21), what=("updates",), nan_at={"tok.weight": 12}))
+    (path,) = [ax for ax in plot(sick).axes if ax.get_ylabel().startswith("share, 0 to 1")]
+    assert path.get_xlabel() == "step; after 11 an update was not finite, or not recorded"
+    assert path.get_xlim()[1] == 20

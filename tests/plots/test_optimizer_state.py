@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 import wdyn
 from loops import Tiny, loss_of
 from wdyn.plots.palette import BAD, layer_colours
+from wdyn.testing import make_run
 
 WHAT = ("weights", "updates", "gradients", "moments")
 
@@ -110,3 +111,13 @@ def test_figure__of_many_parameters_without_layers_is_a_band(adam: xr.Dataset) -
 def test_figure__without_any_step_says_so(adam: xr.Dataset) -> None:
     nothing = adam.assign(effective_step=adam["effective_step"] * np.nan, update=adam["update"] * np.nan)
     assert words(wdyn.plot(nothing)) == "How far the optimizer steps cannot be told"
+
+
+def test_equal_steps__have_colours_and_axes_that_reach_around_them() -> None:
+    planted = make_run(layers=2, steps=range(20), what=("weights", "gradients", "moments"))
+    figure = wdyn.plot(wdyn.optimizer_state(planted))
+    low, high = figure.axes[0].collections[0].get_clim()
+    assert high / low == pytest.approx(1.5)
+    assert low < 1e-3 < high  # every step is that of a gradient that never changes: the learning rate
+    bottom, top = figure.axes[1].get_ylim()
+    assert top / bottom == pytest.approx(10)

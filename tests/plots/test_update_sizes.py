@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 import wdyn
 from loops import Tiny, loss_of
 from wdyn.plots.palette import INK, layer_colours
+from wdyn.testing import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:what=:wdyn.errors.WdynWarning")
 
@@ -136,3 +137,11 @@ def test_figure__of_many_layers_labels_some_and_of_one_row_draws_it(adamw: xr.Da
     words(figure)
     assert len(panel(figure, "o").get_yticks()) <= 6
     words(wdyn.plot(adamw.isel(step=[0])))
+
+
+def test_lines__of_shares_begin_at_0_and_a_ratio_of_decades_has_an_axis_of_decades() -> None:
+    run = make_run(layers=2, steps=range(60), what=("weights", "updates", "displacement", "moments"))
+    figure = wdyn.plot(wdyn.update_sizes(run))
+    assert panel(figure, "displacement / path length").get_ylim() == pytest.approx((0, 1.08), rel=1e-6)
+    assert panel(figure, "decay / whole update").get_ylim()[0] == 0
+    assert panel(figure, "rotation / balance of AdamW").get_yscale() == "log"

@@ -143,6 +143,7 @@ def test_seed__makes_another_run():
         ({"growth_by_layer": (1.0,)}, "has 1 factors for 4 layers; give one for each"),
         ({"steps": ()}, "needed is at least one step, rising"),
         ({"steps": (3, 1)}, "needed is at least one step, rising"),
+        ({"what": ("weights", "grads")}, r"what=\['grads'\]: these words are not known; give some of weights, updates"),
     ],
 )
 def test_what_cannot_be_planted__is_refused(options, match):
@@ -165,3 +166,43 @@ def test_histograms__count_the_planted_weights_and_their_parts():
             std = run["parts/statistics/weights"]["std"].sel(column)
             np.testing.assert_allclose(std, np.nanstd(values), rtol=1e-9)
             assert run["parts"]["role"].sel(part=column["part"]) == part
+
+
+WHAT = ("weights", "updates", "displacement", "gradients", "moments")
+
+
+def test_updates__are_those_of_one_step_and_stand_to_the_weights_as_recorded():
+    run = make_run(steps=(0, 9, 10), what=WHAT, growth_by_layer=2.0, still=("blocks.0.mlp.up.weight",))
+    name = "blocks.1.mlp.up.weight"
+    held = weights(run, name)
+    moved = (held.sel(step=10) - held.sel(step=9)).values
+    before = held.sel(step=9).values
+    updates, related = run["statistics/updates"].sel(parameter=name), wdyn.relations(run).sel(parameter=name)
+    np.testing.assert_allclose(updates["l2"].sel(step=10), np.linalg.norm(moved), rtol=1e-12)
+    np.testing.assert_allclose(related["update_ratio"].sel(step=10), np.linalg.norm(moved) / np.linalg.norm(before))
+    cosine = (moved * before).sum() / np.linalg.norm(moved) / np.linalg.norm(before)
+    np.testing.assert_allclose(related["weight_cosine"].sel(step=10), cosine)
+    assert related["update_gap"].sel(step=10) == 1
+    assert related["update_cosine"].sel(step=10) > 0.999  # a straight way
+    away = (held - held.sel(step=0)).values.reshape(3, -1)
+    np.testing.assert_allclose(related["displacement"], np.linalg.norm(away, axis=1), rtol=1e-12)
+    assert run["statistics/updates"]["l2"].sel(parameter="blocks.0.mlp.up.weight", step=10) == 0
+    assert np.isnan(updates["l2"].sel(step=0))
+
+
+def test_moments__are_those_of_adam_for_a_gradient_that_never_changes():
+    run = make_run(steps=(0, 1, 7), what=WHAT, frozen=("blocks.0.*",), still=("blocks.1.mlp.up.weight",))
+    result = wdyn.optimizer_state(run)
+    trained = result.sel(parameter="blocks.2.attn.proj.weight")
+    for name in ("gradient", "first_moment", "second_moment"):
+        np.testing.assert_allclose(trained[name].sel(step=[1, 7]), 0.01, rtol=1e-9)
+    np.testing.assert_allclose(trained["effective_step"].sel(step=[1, 7]), 1e-3, rtol=1e-4)
+    np.testing.assert_allclose(run["statistics/exp_avg"]["rms"].sel(step=7)[0], 0.01 * (1 - 0.9**7))
+    assert result["gradient"].sel(parameter=["blocks.0.ln.weight", "blocks.1.mlp.up.weight"]).isnull().all()
+
+
+def test_weights__are_the_same_whatever_else_is_recorded():
+    plain, full = make_run(steps=STEPS), make_run(steps=STEPS, what=WHAT)
+    assert set(plain["statistics"].children) == {"weights"}
+    for name in ("tok.weight", "blocks.3.mlp.down.weight"):
+        np.testing.assert_array_equal(weights(plain, name), weights(full, name))

@@ -72,7 +72,8 @@ def compare_runs(runs: xr.DataTree, *, on: str = "step", metric: str = "loss", l
         - ``differs`` : (setting), bool.
         - ``std``, ``l2``, ``displacement`` : (run, role, layer), unitless. Of the matrices of a role in a layer taken
           together (-1: outside blocks), at the last row not beyond the end of the shortest run: population standard
-          deviation, ||W||, and ||W - W_first||, as recorded (``what="displacement"``) or from snapshots, else NaN.
+          deviation, ||W||, and ||W - W_first||, as recorded (``what="displacement"``) or from snapshots, else NaN;
+          NaN too where a value of them is NaN or infinite.
         - ``std_difference``, ``l2_difference``, ``displacement_difference`` : (run, role, layer). Minus the first
           run's.
         - ``moved`` : (run, role), unitless. ||W - W_first|| / ||W_first|| of all matrices of a role together.

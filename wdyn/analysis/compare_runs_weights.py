@@ -11,7 +11,7 @@ import xarray as xr
 from wdyn import schema
 from wdyn.analysis.compare_runs_curves import Logged
 from wdyn.analysis.comparing import compare
-from wdyn.analysis.inputs import statistics_or_none, stored_weights
+from wdyn.analysis.inputs import of_finite, statistics_or_none, stored_weights
 from wdyn.reading.tables import parameters
 from wdyn.schema import Kind, Quantity
 
@@ -110,18 +110,20 @@ def _of_parameters(run: xr.DataTree, rows: xr.Dataset, at: int) -> xr.Dataset:
     """Statistics of each matrix that has memory of its own, at one row: (parameter)."""
     table = parameters(run).sel({schema.PARAMETER: rows[schema.PARAMETER].values})
     own = np.flatnonzero(((table["kind"] == Kind.WEIGHT) & (table["tied_to"] == "") & (table["numel"] > 0)).values)
-    now = rows.isel({schema.STEP: at, schema.PARAMETER: own}).load()
-    start = rows["l2"].isel({schema.STEP: 0, schema.PARAMETER: own}).load()
+    read = rows[["count", "mean", "std", "l2", "nonfinite"]].isel({schema.PARAMETER: own})
+    now, begun = (read.isel({schema.STEP: row}).load() for row in (at, 0))
     moved = _displacement(run, int(now[schema.STEP]), now[schema.PARAMETER].values.tolist())
-    kept = now[["count", "mean", "std", "l2"]].drop_vars(schema.STEP)
-    return kept.assign(start=start.drop_vars(schema.STEP), displacement=(schema.PARAMETER, moved))
+    kept = now[["count", "mean"]].assign({name: of_finite(now, name) for name in ("std", "l2")})
+    start = of_finite(begun, "l2").drop_vars(schema.STEP)
+    return kept.drop_vars(schema.STEP).assign(start=start, displacement=(schema.PARAMETER, moved))
 
 
 def _displacement(run: xr.DataTree, step: int, names: list[str]) -> Floats:
     """Give ||W_t - W_first|| as it was recorded, else from exact weights, else NaN."""
     recorded = statistics_or_none(run, Quantity.DISPLACEMENT)
     if recorded is not None and step in recorded[schema.STEP].values:
-        return np.asarray(recorded["l2"].sel({schema.STEP: step}).reindex({schema.PARAMETER: names}).values)
+        row = recorded[["l2", "nonfinite"]].sel({schema.STEP: step}).load()
+        return np.asarray(of_finite(row, "l2").reindex({schema.PARAMETER: names}).values)
     kept = stored_weights(run)
     return np.array([_between(kept[name], step) if name in kept else np.nan for name in names])
 

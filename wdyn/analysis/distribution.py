@@ -25,7 +25,7 @@ _SPECIAL_BINS = {
     "overflow": [bins.NEGATIVE_OVERFLOW, bins.POSITIVE_OVERFLOW],
 }
 _OF_MOMENTS = ("count", "mean", "std", "kurtosis")
-_OF_COUNTS = ("iqr", "tail_weight", *_SPECIAL_BINS, "clusters", "wasserstein", "ks")
+_OF_COUNTS = ("iqr", "tail_weight", *_SPECIAL_BINS, "nans", "clusters", "wasserstein", "ks")
 
 
 @analyzer(
@@ -58,9 +58,9 @@ def distribution(
     -------
     Dataset
         Over ``step``, ``role`` and ``layer`` (-1: outside blocks); with ``stack`` too where blocks stand in several
-        towers. NaN where a layer lacks a role, or nothing was recorded. Values that are NaN are left out. What is
-        estimated from bins (iqr, clusters, wasserstein, ks) is NaN too where abs(mean) > std, as of the gains of norms:
-        such values lie in one or two bins, that are wider than what there is to see.
+        towers. NaN where a layer lacks a role, or nothing was recorded. What is estimated from bins (iqr, clusters,
+        wasserstein, ks) is NaN too where abs(mean) > std, as of the gains of norms: such values lie in one or two bins,
+        that are wider than what there is to see.
 
         - ``std``, ``mean`` : (step, role, layer), units of the weights. Population standard deviation and mean.
         - ``iqr`` : (step, role, layer), units of the weights. Upper minus lower quartile; see `wdyn.quantile` for its
@@ -72,6 +72,7 @@ def distribution(
           for a normal distribution, up to 2e-4 as estimated from bins: see `wdyn.tail_weight`.
         - ``zeros``, ``underflow``, ``overflow`` : (step, role, layer), 0 to 1. Share of values that are 0, that are not
           but are below 2^-126 in magnitude, and that are infinite or beyond 2^128; exact.
+        - ``nans`` : (step, role, layer). How many values are NaN; they are left out of all the rest.
         - ``clusters`` : (step, role, layer). exp of the entropy of the shares by bin, of values other than 0: in how
           many bins, 25 % wide, they practically are; about 20 for a normal distribution with mean 0 (Hill 1973, order
           1).
@@ -155,6 +156,7 @@ def _of_counts(counts: Floats, first: Floats, rms: Floats) -> Iterator[tuple[str
     with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 where nothing but NaN was counted
         for name, among in _SPECIAL_BINS.items():
             yield name, counts[:, among].sum(axis=-1) / total
+    yield "nans", counts[:, bins.NAN]
     yield "clusters", _clusters(counts)
     yield "wasserstein", in_pieces(transport, first, counts)
     yield "ks", in_pieces(largest_gap, first, counts)

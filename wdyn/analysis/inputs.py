@@ -18,6 +18,12 @@ def statistics_or_none(run: xr.DataTree, quantity: str = schema.Quantity.WEIGHTS
     return found if found.sizes.get(schema.STEP, 0) else None
 
 
+def of_finite(rows: xr.Dataset, name: str) -> xr.DataArray:
+    """Give a statistic where it is of all elements: NaN where some are NaN or infinite, which it would hide."""
+    whole: xr.DataArray = rows[name].where(rows["nonfinite"] == 0)
+    return whole
+
+
 def states_or_none(run: xr.DataTree) -> xr.Dataset | None:
     """Give what changed about the parameters while they trained, or ``None`` where no row of it was recorded."""
     return group_or_none(run, schema.STATES)

@@ -12,7 +12,7 @@ from wdyn import schema
 from wdyn.analysis import learning_rate_check
 from wdyn.analysis.analyzer import analyzer
 from wdyn.analysis.gradient_norm import gradient_norms
-from wdyn.analysis.inputs import group_or_none, statistics_or_none
+from wdyn.analysis.inputs import group_or_none, of_finite, statistics_or_none
 from wdyn.analysis.schedule_shapes import Shape, recognise
 from wdyn.analysis.skipping import REMEDY, SKIPPED, skip
 from wdyn.reading.tables import parameters
@@ -66,18 +66,19 @@ def learning_rate(run: xr.DataTree, *, tolerance: float = 1e-3) -> xr.Dataset:
         - ``period`` : (group), steps. Of the whole cosine, between the first restarts, or between drops.
         - ``factor`` : (group). Of each drop, of each step of an exponential, or of the period at each restart.
         - ``lr_sum`` : (step, group). Sum of the rates so far; NaN from the first step on whose rate is not known.
-        - ``update_norm`` : (step, group). ||W_t - W_{t-1}|| over all parameters of the group together.
+        - ``update_norm`` : (step, group). ||W_t - W_{t-1}|| over all parameters of the group together; NaN where an
+          update is not finite.
         - ``path_length`` : (step, group). Sum of ``update_norm`` so far; NaN from the first step on without a row.
         - ``displacement`` : (step, group). ||W_t - W_0||, the way as the crow flies.
         - ``path_off`` : (group), 0 to 1. Largest distance between the share of the path and the share of the sum of
-          rates that lie behind a step: 0 where each step was as long as its rate says.
+          rates that lie behind a step: 0 where each step was as long as its rate says. As far as the path is known.
         - ``grad_norm``, ``clip_coefficient`` : (step). As logged; the norm of the gradient at the weights of this row.
         - ``norm_nonfinite`` : (step), bool. The gradient norm is infinite, or a gradient holds NaN or infinity.
         - ``clipped_share``, ``coefficient`` : (). Share of the logged steps with a coefficient below 1, and the median
           coefficient of those.
         - ``norm_share`` : (parameter), 0 to 1. Mean share of the squared gradient norm, after clipping.
         - ``weight_bound``, ``gradient_bound`` : (parameter). Largest absolute value at any recorded step, and
-          ``weight_bound_step``, ``gradient_bound_step`` where.
+          ``weight_bound_step``, ``gradient_bound_step`` where; infinite where one was NaN or infinite.
         - ``ended`` : (), bool. The recording was closed in order.
 
         Coordinates role, kind, stack, layer, path, of_group over parameter, and attempt over step. What was not
@@ -153,7 +154,7 @@ def _norm_by_group(run: xr.DataTree, quantity: str, lr: xr.DataArray, table: xr.
     """Frobenius norm over the parameters of each group together, at the rows of `lr`: (step, group)."""
     norms, recorded = np.full(lr.shape, np.nan), statistics_or_none(run, quantity)
     if recorded is not None:
-        l2 = recorded["l2"].load().reindex({schema.STEP: lr[schema.STEP].values})
+        l2 = of_finite(recorded[["l2", "nonfinite"]].load(), "l2").reindex({schema.STEP: lr[schema.STEP].values})
         there = np.isin(table[schema.PARAMETER].values, l2[schema.PARAMETER].values)
         group = table[schema.GROUP].values
         for at in range(lr.sizes[schema.GROUP]):
@@ -178,7 +179,8 @@ def _bounds(run: xr.DataTree, table: xr.Dataset) -> xr.Dataset:
         size, at = np.full(table.sizes[schema.PARAMETER], np.nan), np.full(table.sizes[schema.PARAMETER], np.nan)
         recorded = statistics_or_none(run, quantity)
         if recorded is not None:
-            largest = recorded["abs_max"].load().reindex({schema.PARAMETER: table[schema.PARAMETER].values}).values
+            rows = recorded[["abs_max", "nonfinite"]].load().reindex({schema.PARAMETER: table[schema.PARAMETER].values})
+            largest = np.where(rows["nonfinite"] > 0, np.inf, rows["abs_max"])  # no bound holds for what is no number
             seen = ~np.isnan(largest).all(axis=0)
             top = np.where(np.isnan(largest), -np.inf, largest).argmax(axis=0)
             size[seen] = largest[top, np.arange(len(top))][seen]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,8 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.analysis.evidence import sel_line
+from wdyn.analysis.movement_causes import cause_of_move, cause_of_rest
+from wdyn.analysis.telling import count, names_where, proof
 from wdyn.findings import Finding, Severity
 from wdyn.naming import examples
 
@@ -26,13 +27,10 @@ Mask = npt.NDArray[np.bool_]
 _WHERE = {
     "FRZ001": "m.frozen_moved.any('step')",
     "FRZ002": "(m.change.max('step') == 0) & (m.of_cohort != 'frozen')",
-    "FRZ003": "m.dropna('step', subset=['off_scale'], how='all').off_scale[-1] <= 0.01",
     "FRZ004": "(m.nonfinite > 0).any('step')",
     "FRZ005": "m.of_cohort == 'frozen'",
 }
 """What shows the evidence again where the names are too many to list."""
-
-_COARSE = ("bfloat16", "float16", "float8")
 
 
 def check(result: xr.Dataset, *, off_scale: float = 0.01, least_values: int = 8) -> Iterator[Finding]:
@@ -56,7 +54,7 @@ def check(result: xr.Dataset, *, off_scale: float = 0.01, least_values: int = 8)
     decayed = _only_shrank(taken, off_scale, least_values)
     yield from _frozen_moved(result, moved_frozen, decayed & never)
     yield from _still(taken, ~never & finite & compared)
-    yield from _decayed(taken, ~never & finite & decayed)
+    yield from _decayed(taken, ~never & finite & decayed, off_scale)
     yield from _not_finite(result)
     yield from _kept(result, never & finite & ~moved_frozen, compared)
 
@@ -74,28 +72,20 @@ def _only_shrank(taken: xr.Dataset, off_scale: float, least_values: int) -> Mask
     return np.asarray(shrank & (last["numel"] >= least_values))
 
 
-@dataclass(frozen=True)
-class _Cause:
-    text: str
-    advice: str
-    severity: Severity = Severity.ERROR
-
-
 def _frozen_moved(result: xr.Dataset, moved: Mask, decayed: Mask) -> Iterator[Finding]:
     causes = {
-        name: _cause_of_move(result.sel({schema.PARAMETER: name}), bool(only))
+        name: cause_of_move(result.sel({schema.PARAMETER: name}), bool(only))
         for name, only in _each(result, moved, decayed)
     }
     for cause in dict.fromkeys(causes.values()):
         names = [name for name, known in causes.items() if known == cause]
-        noun = "1 frozen weight" if len(names) == 1 else f"{len(names)} frozen weights"
         yield _finding(
             result,
             names,
             "FRZ001",
             cause.severity,
-            f"{noun} moved: {examples(names)}; {names[0]} {_how_it_moved(result.sel({schema.PARAMETER: names[0]}))}. "
-            f"Likely cause: {cause.text}",
+            f"{count(names, 'frozen weight')} moved: {examples(names)}; {names[0]} "
+            f"{_how_it_moved(result.sel({schema.PARAMETER: names[0]}))}. Likely cause: {cause.text}",
             cause.advice,
         )
 
@@ -109,42 +99,16 @@ def _how_it_moved(one: xr.Dataset) -> str:
     return f"by {change:.3g}{'' if np.isnan(share) else f' ({share:.2g} of its first norm)'} at step {step}"
 
 
-def _cause_of_move(one: xr.Dataset, decayed: bool) -> _Cause:
-    if one["of_cohort"].item() != "frozen":
-        return _Cause(
-            "the optimizer still holds it, and momentum or weight decay goes on after a freeze in mid-training",
-            "Take it out of the optimizer when you freeze it, or clear its gradient and its state. If it is thawed "
-            "again between recorded steps, as when two models train in turn, nothing is wrong.",
-            Severity.WARNING,
-        )
-    if bool(one["partner_trains"]):
-        return _Cause("it shares memory with a trainable weight", "Freeze both names, or untie them before training.")
-    if decayed:
-        return _Cause(
-            "weight decay, for it only shrank",
-            "Give the optimizer only parameters with requires_grad=True, and clear old gradients (set_to_none=True).",
-        )
-    if bool(one["in_optimizer"]):
-        return _Cause(
-            "an optimizer holds it",
-            "Leave it out of the optimizer: a gradient from before the freeze, or momentum, still moves it.",
-        )
-    return _Cause(
-        "something other than the optimizer writes to it",
-        "Look for load_state_dict, an averaged copy (EMA), a cast, or code that changes .data.",
-    )
-
-
 def _still(result: xr.Dataset, still: Mask) -> Iterator[Finding]:
     if not still.any():
         return
-    causes = {name: _cause_of_rest(result.sel({schema.PARAMETER: name})) for name in _names(result, still)}
+    causes = {name: cause_of_rest(result.sel({schema.PARAMETER: name})) for name in names_where(result, still)}
     judged = int((result["of_cohort"] != "frozen").sum())
     span = f"from step {result[schema.STEP].values[0]} to {result[schema.STEP].values[-1]}"
     for cause, advice in dict.fromkeys(causes.values()):
         names = [name for name, known in causes.items() if known == (cause, advice)]
-        noun = "1 trainable weight" if len(names) == 1 else f"{len(names)} trainable weights"
-        which = f"None of the {judged} trainable weights moved" if len(names) == judged > 1 else f"{noun} did not move"
+        some = f"{count(names, 'trainable weight')} did not move"
+        which = f"None of the {judged} trainable weights moved" if len(names) == judged > 1 else some
         yield _finding(
             result,
             names,
@@ -155,52 +119,38 @@ def _still(result: xr.Dataset, still: Mask) -> Iterator[Finding]:
         )
 
 
-def _cause_of_rest(one: xr.Dataset) -> tuple[str, str]:
-    if not bool(one["in_optimizer"]):
-        return "no optimizer holds it", "Add it to the optimizer, or freeze it with requires_grad_(False)."
-    if bool(one["lr_zero"]):
-        return "the learning rate of its group was 0", "Check the schedule and the lr of its parameter group."
-    if str(one["dtype"].item()).startswith(_COARSE):
-        return (
-            f"updates below the spacing of {one['dtype'].item()} are lost, or no gradient reaches it",
-            "Keep a float32 copy for the optimizer (mixed precision), or round stochastically.",
-        )
-    return (
-        "no gradient reaches it",
-        "Look for a detach(), a branch that is not used, torch.no_grad(), or freeze it if that is meant.",
-    )
-
-
-def _decayed(result: xr.Dataset, decayed: Mask) -> Iterator[Finding]:
-    names = _names(result, decayed)
+def _decayed(result: xr.Dataset, decayed: Mask, off_scale: float) -> Iterator[Finding]:
+    names = names_where(result, decayed)
     if names:
         first = result.sel({schema.PARAMETER: names[0]}).isel({schema.STEP: -1})
-        noun = "1 trainable weight" if len(names) == 1 else f"{len(names)} trainable weights"
         yield _finding(
             result,
             names,
             "FRZ003",
             Severity.WARNING,
-            f"{noun} only shrank: {examples(names)}; {names[0]} is {float(first['scale']):.6g} times its first value, "
-            "as if weight decay alone reached it",
+            f"{count(names, 'trainable weight')} only shrank: {examples(names)}; {names[0]} is "
+            f"{float(first['scale']):.6g} times its first value, as if weight decay alone reached it",
             "No gradient, or a vanishing one, reaches it: look for an unused branch, or rows that never occur.",
+            where="(m.of_cohort != 'frozen') & "
+            f"(m.off_scale.sel(step=m.snapshot).isel(step=-1, drop=True) <= {off_scale:g})"
+            " & (m.scale.sel(step=m.snapshot).isel(step=-1, drop=True) < 1)",
         )
 
 
 def _not_finite(result: xr.Dataset) -> Iterator[Finding]:
     bad = result["nonfinite"] > 0
-    names = _names(result, bad.any(schema.STEP).values)
+    names = names_where(result, bad.any(schema.STEP).values)
     if not names:
         return
     step, struck = first_nonfinite(result)
-    count = int(result["nonfinite"].sel({schema.STEP: step, schema.PARAMETER: struck}).sum())
+    values = int(result["nonfinite"].sel({schema.STEP: step, schema.PARAMETER: struck}).sum())
     yield _finding(
         result,
         struck + [name for name in names if name not in struck],
         "FRZ004",
         Severity.ERROR,
-        f"NaN or infinite values in {len(names)} weight{'s' if len(names) > 1 else ''}; first seen at step {step}: "
-        f"{count} value{'s' if count > 1 else ''} in {examples(struck)}",
+        f"NaN or infinite values in {count(names, 'weight')}; first seen at step {step}: "
+        f"{values} value{'s' if values > 1 else ''} in {examples(struck)}",
         "Their change cannot be judged. Look at the steps before: learning rate, loss scale, a division by zero.",
     )
 
@@ -209,21 +159,21 @@ def first_nonfinite(result: xr.Dataset) -> tuple[int, list[str]]:
     """Give the first step at which a weight held NaN or infinity, and which weights did then; there must be one."""
     bad = result["nonfinite"] > 0
     step = int(result[schema.STEP].values[bad.any(schema.PARAMETER).values][0])
-    return step, _names(result, bad.sel({schema.STEP: step}).values)
+    return step, names_where(result, bad.sel({schema.STEP: step}).values)
 
 
 def _kept(result: xr.Dataset, kept: Mask, compared: Mask) -> Iterator[Finding]:
     for by_bits in (True, False):
         told = compared if by_bits else ~compared & (result["rows"].values > 1)
-        names = _names(result, kept & told)
+        names = names_where(result, kept & told)
         if names:
-            count = f"The {len(names)} frozen weights" if len(names) > 1 else "The one frozen weight"
+            kept_ones = f"The {len(names)} frozen weights" if len(names) > 1 else "The one frozen weight"
             yield _finding(
                 result,
                 names,
                 "FRZ005",
                 Severity.INFO,
-                f"{count} stayed {_how_it_stayed(result, by_bits)}: {examples(names)}",
+                f"{kept_ones} stayed {_how_it_stayed(result, by_bits)}: {examples(names)}",
                 "",
             )
 
@@ -236,16 +186,12 @@ def _how_it_stayed(result: xr.Dataset, by_bits: bool) -> str:
     return f"at all recorded steps, {steps[0]} to {steps[-1]}, by their statistics"
 
 
-def _names(result: xr.Dataset, where: Mask) -> list[str]:
-    return [str(name) for name in result[schema.PARAMETER].values[where]]
-
-
 def _each(result: xr.Dataset, where: Mask, other: Mask) -> Iterator[tuple[str, bool]]:
-    yield from zip(_names(result, where), other[where].tolist(), strict=True)
+    yield from zip(names_where(result, where), other[where].tolist(), strict=True)
 
 
-def _finding(result: xr.Dataset, names: list[str], code: str, severity: Severity, message: str, advice: str) -> Finding:
-    over_names = [name for name, values in result.data_vars.items() if schema.PARAMETER in values.dims]
-    evidence = result[over_names].sel({schema.PARAMETER: names})
-    line = sel_line("wdyn.movement(run)", where=_WHERE[code], parameter=names)
-    return Finding(code, severity, message, evidence, advice, line)
+def _finding(
+    result: xr.Dataset, names: list[str], code: str, severity: Severity, message: str, advice: str, *, where: str = ""
+) -> Finding:
+    line = sel_line("wdyn.movement(run)", where=where or _WHERE[code], parameter=names)
+    return Finding(code, severity, message, proof(result, names), advice, line)

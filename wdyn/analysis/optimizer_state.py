@@ -58,7 +58,7 @@ def optimizer_state(run: xr.DataTree) -> xr.Dataset:
     -------
     Dataset
         Over ``step`` (every row of gradients, updates or moments), ``parameter`` and ``group``. NaN where nothing was
-        recorded.
+        recorded, and where what it is of holds NaN or infinity.
 
         - ``gradient`` : (step, parameter). rms of the gradient that the step used.
         - ``first_moment`` : (step, parameter). rms(m̂), or rms(m) where the rule knows no correction.
@@ -206,7 +206,7 @@ def _norm(found: Recorded) -> Floats:
     norms, bad = found.of(Quantity.GRADIENTS, "l2"), found.of(Quantity.GRADIENTS, "nonfinite") > 0
     told = ~np.isnan(norms)
     whole = np.sqrt((np.where(told, norms, 0.0) ** 2).sum(axis=1))
-    return np.where(told.any(axis=1), np.where(bad.any(axis=1), np.inf, whole), np.nan)
+    return np.where(bad.any(axis=1), np.inf, np.where(told.any(axis=1), whole, np.nan))
 
 
 def _predicted_ratio(run: xr.DataTree, found: Recorded) -> Floats:

@@ -11,14 +11,15 @@ import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
-from wdyn.analysis.inputs import group_or_none, states_or_none, statistics_or_none
+from wdyn.analysis.inputs import group_or_none, of_finite, states_or_none, statistics_or_none
 from wdyn.reading.tables import parameters, recorded
 from wdyn.schema import Quantity
 
 Floats = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
 
-_READ = ("rms", "l2", "mean", "zeros", "count", "nonfinite")
+_OF_ALL = ("rms", "l2", "mean")
+_READ = (*_OF_ALL, "zeros", "count", "nonfinite")
 _EPS, _EPS_OF_ADAGRAD = 1e-8, 1e-10  # torch's defaults, where the run does not tell
 
 
@@ -33,7 +34,8 @@ class Recorded:
     moments
         Quantities that the optimizer holds, by its own names.
     values
-        By quantity and statistic, (step, parameter); NaN where nothing was recorded.
+        By quantity and statistic, (step, parameter); NaN where nothing was recorded, and for rms, l2 and mean where not
+        all of it is finite.
     """
 
     steps: Steps
@@ -68,7 +70,8 @@ def read(run: xr.DataTree, names: Sequence[str]) -> Recorded | None:
         if rows is not None:
             own = rows[list(_READ)].load().reindex({schema.PARAMETER: list(names)})
             told = own["nonfinite"].notnull().any(schema.PARAMETER)
-            found[quantity] = own.isel({schema.STEP: np.flatnonzero(told.values)})
+            clean = own.assign({name: of_finite(own, name) for name in _OF_ALL})
+            found[quantity] = clean.isel({schema.STEP: np.flatnonzero(told.values)})
     steps = np.unique(np.concatenate([[], *(rows[schema.STEP].values for rows in found.values())])).astype(np.int64)
     if not steps.size:
         return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
 from wdyn.analysis.fans import RESIDUAL
+from wdyn.analysis.telling import names_where
 from wdyn.analysis.verdicts import NOT_AS_MEANT
 from wdyn.schema import Kind, Role
 
@@ -70,8 +70,3 @@ def partners(result: xr.Dataset, name: str) -> list[str]:
     tied = result["tied_to"].to_series()
     root = tied[name] or name
     return [str(other) for other, to in tied.items() if root in (other, to)]
-
-
-def names_where(result: xr.Dataset, where: npt.NDArray[np.bool_]) -> list[str]:
-    """Name the parameters at which a mask is true."""
-    return [str(name) for name in result[schema.PARAMETER].values[where]]

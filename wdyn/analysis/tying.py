@@ -48,6 +48,8 @@ def tied_weights(run: xr.DataTree) -> xr.Dataset:
 
         - ``declared`` : (pair), bool. They shared memory when the table was written, as recording began.
         - ``shared`` : (step, pair). 1 where both lie in one memory, 0 where not, NaN where not recorded.
+        - ``same_tensor`` : (step, pair). Of a tie: 1 where both names are one tensor, 0 where they are two tensors in
+          one memory, which an optimizer updates each by itself; NaN where there is no tie, or it was not recorded.
         - ``equal`` : (step, pair). 1 where their values are equal, 0 where not, NaN where nothing tells: from shared
           memory, else from the snapshots of both, else from all their statistics (relative tolerance 1e-9).
         - ``broke_at`` : (pair). First recorded step at which a tie held no more; NaN if none.
@@ -71,7 +73,11 @@ def tied_weights(run: xr.DataTree) -> xr.Dataset:
     kept = [at for at, pair in enumerate(pairs) if pair in tied or (equal[:, at] == 1).any()]
     pairs = [pairs[at] for at in kept]
     result = _result(pairs, steps, [pair in declared for pair in pairs], shared[:, kept], equal[:, kept])
-    return result.assign(attempt=(schema.STEP, _attempts(steps, states, recorded)))
+    same = _columns([_same_tensor(name, steps, states) for _, name in pairs], steps)
+    return result.assign(
+        same_tensor=((schema.STEP, _PAIR), np.where(shared[:, kept] == 1, same, np.nan)),
+        attempt=(schema.STEP, _attempts(steps, states, recorded)),
+    )
 
 
 def _result(pairs: list[Pair], steps: Steps, declared: list[bool], shared: Floats, equal: Floats) -> xr.Dataset:
@@ -145,6 +151,15 @@ def _shared(pair: Pair, steps: Steps, states: xr.Dataset | None) -> Floats:
     leaders = states[schema.SHARES_WITH].sel({schema.PARAMETER: list(pair)}).reindex({schema.STEP: steps})
     one, other = leaders.transpose(schema.PARAMETER, schema.STEP).values
     return np.where((one >= 0) & (other >= 0), (one == other).astype(np.float64), np.nan)
+
+
+def _same_tensor(name: str, steps: Steps, states: xr.Dataset | None) -> Floats:
+    """Whether a name is the very tensor of the first one that shares its memory, by step."""
+    known = states is not None and schema.SAME_TENSOR in states and name in states.indexes[schema.PARAMETER]
+    if states is None or not known:
+        return np.full(len(steps), np.nan)
+    same = states[schema.SAME_TENSOR].sel({schema.PARAMETER: name}).reindex({schema.STEP: steps}).values
+    return np.where(same >= 0, same, np.nan)
 
 
 def _equal(pair: Pair, steps: Steps, weights: Mapping[str, xr.DataArray], recorded: xr.Dataset | None) -> Floats:

@@ -93,9 +93,15 @@ def _held(result: xr.Dataset, held: npt.NDArray[np.bool_]) -> Iterator[Finding]:
         at.tolist(),
         "TIE004",
         Severity.INFO,
-        f"{examples(pairs)}: one weight under two names at {when}",
+        f"{examples(pairs)}: one weight under two names at {when}{_as_two_tensors(result.isel({_PAIR: at}))}",
         "",
     )
+
+
+def _as_two_tensors(held: xr.Dataset) -> str:
+    """Name the ties of two tensors, each of which an optimizer may update; "" where every one is of a single tensor."""
+    two = held[_PAIR].values[(held["same_tensor"] == 0).any(schema.STEP).values].tolist()
+    return f"; as two tensors in one memory, each with a gradient of its own: {examples(two)}" if two else ""
 
 
 def _only_equal(result: xr.Dataset) -> Iterator[Finding]:

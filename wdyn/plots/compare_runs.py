@@ -56,7 +56,7 @@ def answer(result: xr.Dataset) -> str:
     if len(names) == 1:
         return f"{best} alone has a {metric} at its end: {scores[0]:.3g}"
     if scores[0] == scores[-1]:
-        return f"All {len(names)} runs end at a {metric} of {scores[0]:.3g}"
+        return f"{'Both' if len(names) == 2 else f'All {len(names)}'} runs end at a {metric} of {scores[0]:.3g}"
     if (lowest := int((ranked["rank"] == 1).sum())) > 1:
         return f"{best} and {lowest - 1} more end lowest: {metric} {scores[0]:.3g}, against up to {scores[-1]:.3g}"
     if len(names) == 2:
@@ -70,7 +70,9 @@ def _looks(result: xr.Dataset) -> dict[int, tuple[Any, str, str]]:
     looks: dict[int, tuple[Any, str, str]] = {}
     for number in result["repeats"].values.tolist():
         labels = result[schema.RUN].values[result["group"].values == number].tolist()
-        name = plain(short(str(labels[0]), _LONGEST)) + (f" and {len(labels) - 1} like it" if len(labels) > 1 else "")
+        name = plain(short(str(labels[0]), _LONGEST)) + (
+            f", {len(labels)} runs of equal settings" if len(labels) > 1 else ""
+        )
         colour = colours[number] if number < _NAMED else GREY
         looks[number] = (colour, _DASHES[number % len(_DASHES)], name if number < _NAMED else "")
     return looks
@@ -148,13 +150,16 @@ def _bars(ax: Axes, result: xr.Dataset) -> None:
         own = moved.isel({schema.RUN: np.flatnonzero(result["group"].values == number)}).sel(role=roles)
         mean = own.mean(schema.RUN, skipna=False).values
         x = np.arange(len(roles)) + (place - (len(looks) - 1) / 2) * width
-        ax.bar(x, np.nan_to_num(mean), width=0.9 * width, color=colour)
+        ax.bar(x, mean, width=0.9 * width, color=colour)
+        unknown = x[np.isnan(mean)]
+        ax.plot(unknown, np.full(unknown.size, 0.03), "x", color=colour, transform=ax.get_xaxis_transform())
         if own.sizes[schema.RUN] > 1:
             ax.vlines(x, own.min(schema.RUN), own.max(schema.RUN), color="0.15", linewidth=1)
     _scale(ax, moved.where(moved > 0).values)
     ax.set_xticks(range(len(roles)), [plain(role) for role in roles], rotation=0 if len(roles) < 6 else 20)
     steps = sorted(set(result["compared_at"].values.tolist()))
     ax.set_ylabel("change / first norm")
-    ax.set_xlabel(f"weights by role, at step {'–'.join(map(str, dict.fromkeys((steps[0], steps[-1]))))}")
+    crosses = "; ×: NaN, or not recorded" if moved.sel(role=roles).isnull().any() else ""
+    ax.set_xlabel(f"weights by role, at step {'–'.join(map(str, dict.fromkeys((steps[0], steps[-1]))))}{crosses}")
     ax.tick_params(axis="x", length=0)
     sns.despine(ax=ax)

@@ -57,6 +57,12 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
 
 def answer(result: xr.Dataset) -> str:
     """Say in words how much wider, and how much longer in its tails, the role has become that moved most."""
+    sick = int(((result["nans"] > 0) & ~result["fused"].astype(bool)).any(schema.STEP).sum())
+    left_out = f"; NaN in {sick} weight{'' if sick == 1 else 's'} left out" if sick else ""
+    return _of_what_is_left(result) + left_out
+
+
+def _of_what_is_left(result: xr.Dataset) -> str:
     shown = _flat(result)
     moved = _distance(shown).isel({schema.STEP: -1}).fillna(0) if shown.sizes["role"] else xr.DataArray(0.0)
     if not float(moved.max()):
@@ -180,6 +186,7 @@ def _maps(figure: SubFigure, moved: xr.Dataset) -> None:
         ax.pcolormesh(known[schema.STEP], layers, values, shading="nearest", cmap="crest", norm=scale)
         ax.set_title(plain(role), loc="left", pad=5)
         ax.set_yticks(layers[:: max(1, math.ceil(layers.size / _LAYERS))])
+        ax.invert_yaxis()  # as the data flows: down
         ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         ax.grid(False)
         if at % _COLUMNS == 0:

@@ -90,6 +90,10 @@ def _path(ax: Axes, result: xr.Dataset) -> None:
     ax.legend(fontsize=8, frameon=False, loc="lower right")
     of_group = f" of group {group}" if result.sizes[schema.GROUP] > 1 else ""
     _steps(ax, f"share{of_group}, 0 to 1")
+    end, last = int(one[schema.STEP][-1]), int(result[schema.STEP][-1])
+    if end < last:
+        ax.set_xlim(right=last)
+        ax.set_xlabel(f"step; after {end} an update was not finite, or not recorded")
 
 
 def _norms(ax: Axes, result: xr.Dataset) -> None:
@@ -103,6 +107,10 @@ def _norms(ax: Axes, result: xr.Dataset) -> None:
     clipped = finite[result["clip_coefficient"].sel({schema.STEP: finite[schema.STEP]}).values < 1]
     if clipped.size:
         ax.plot(clipped[schema.STEP], clipped, ".", color=BAD, markersize=3, label="clipped")
+    broken = result[schema.STEP].values[result["norm_nonfinite"].values]
+    if broken.size:
+        top = np.ones(broken.size)
+        ax.plot(broken, top, "x", color=INK, transform=ax.get_xaxis_transform(), clip_on=False, label="not finite")
     if (finite > 0).all():
         ax.set_yscale("log")
     ax.legend(fontsize=8, frameon=False)
@@ -111,14 +119,16 @@ def _norms(ax: Axes, result: xr.Dataset) -> None:
 
 def _owners(ax: Axes, result: xr.Dataset) -> None:
     """Draw the largest shares of the squared norm, layers in the colours of their depth."""
-    share = owners(result).dropna("owner")[:_MOST]
+    known = owners(result).dropna("owner")
+    share = known[:_MOST]
     colours = layer_colours(sorted(set(result["layer"].values.tolist())))
     numbers = [label.rpartition("layer ")[2] for label in share["owner"].values.tolist()]
     shades = [colours[int(one)] if one.isdigit() and int(one) in colours else INK for one in numbers]
     ax.barh(range(share.size), share.values, color=shades, height=0.65)
     ax.set_yticks(range(share.size), [plain(short(str(label))) for label in share["owner"].values])
     ax.invert_yaxis()
-    ax.set_xlabel("share of the squared gradient norm")
+    largest = f", {share.size} largest of {known.size}" if known.size > share.size else ""
+    ax.set_xlabel(f"share of the squared gradient norm{largest}")
     ax.grid(visible=False, axis="y")
     sns.despine(ax=ax)
 

@@ -21,6 +21,7 @@ from wdyn.plots.palette import BAD, GREY, INK, SERIES, depth_map, depth_scale, l
 
 _ANNOTATED = 12  # layers up to which the numbers fit in the cells
 _FEW = 4  # parameters that can be told apart without depth
+_LEAST_REACH = 1.5  # from one end of the colours to the other: smaller differences are none to look at
 _EARLY = 2.0  # correction up to which the phase is shaded, as the check has it
 
 
@@ -114,13 +115,13 @@ def _map(ax: Axes, table: xr.DataArray, result: xr.Dataset) -> None:
     if np.isnan(values).all():
         say(ax, "No step of a weight in a block can be told.")
         return
-    low, high = np.nanmin(values), np.nanmax(values)
+    low, high = _wide(np.nanmin(values), np.nanmax(values), _LEAST_REACH)
     few = table.sizes[schema.LAYER] <= _ANNOTATED
     step = int(_steps(result)[0][schema.STEP].values[-1])
     sns.heatmap(
         values,
         ax=ax,
-        norm=LogNorm(low, max(high, 1.05 * low)),
+        norm=LogNorm(low, high),
         cmap="crest",
         annot=few and table.sizes[schema.LAYER] <= 8,
         fmt=".1e",
@@ -132,7 +133,7 @@ def _map(ax: Axes, table: xr.DataArray, result: xr.Dataset) -> None:
     )
     bar = ax.collections[0].colorbar
     assert bar is not None
-    ticks = np.geomspace(low, max(high, 1.05 * low), 3)
+    ticks = np.geomspace(low, high, 3)
     bar.set_ticks(ticks.tolist(), labels=[f"{tick:.1e}" for tick in ticks])
     bar.minorticks_off()
     every = max(1, math.ceil(table.sizes[schema.LAYER] / _ANNOTATED))
@@ -226,8 +227,15 @@ def _gradient(ax: Axes, result: xr.Dataset, norms: xr.DataArray) -> None:
 
 
 def _log_ticks(ax: Axes) -> None:
-    low, high = ax.get_ylim()
+    low, high = _wide(*ax.get_ylim(), 10.0)
+    ax.set_ylim(low, high)
     subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
     ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
     ax.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _wide(low: float, high: float, least: float) -> tuple[float, float]:
+    """Give a range around another one, the ratio of whose ends is `least` or more."""
+    more = max(1.0, np.sqrt(least * low / high))
+    return low / more, high * more

@@ -192,10 +192,10 @@ def _over_time(figure: SubFigure, shown: xr.Dataset, drawn: list[str]) -> None:
         if guide is not None:
             ax.axhline(guide, color="0.6", linewidth=1, linestyle="--")
         _lines(ax, shown[drawn[number]])
+        _reach_of(ax, drawn[number])
         ax.set_title(label, loc="left", pad=4)
         ax.set_xlabel("step")
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        ax.yaxis.set_major_locator(MaxNLocator(4))
         sns.despine(ax=ax)
     if (shown["layer"] >= 0).any():
         layers = shown["layer"].values.tolist()
@@ -204,6 +204,17 @@ def _over_time(figure: SubFigure, shown: xr.Dataset, drawn: list[str]) -> None:
         bar.set_label("layer (black: outside blocks)" if min(layers) < 0 else "layer")
         bar.locator = MaxNLocator(4, integer=True)
         bar.update_ticks()
+
+
+def _reach_of(ax: Axes, name: str) -> None:
+    """Begin shares at 0; a ratio that falls through decades, as at first steps, has an axis of decades."""
+    low, high = ax.dataLim.intervaly
+    if name in ("efficiency", "decay_share"):
+        ax.set_ylim(0, 1.08 * high)
+    if name == "rotation_ratio" and 0 < 10 * low < high:
+        ax.set_yscale("log")
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def _lines(ax: Axes, values: xr.DataArray) -> None:

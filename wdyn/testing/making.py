@@ -17,10 +17,12 @@ from wdyn.arrays import WeightArray, plan_arrays
 from wdyn.capture.listing import parameter_columns
 from wdyn.naming import part_label
 from wdyn.rows import Batch, Counts, Declaration, Row, Snapshot
-from wdyn.schema import Address, Quantity
+from wdyn.schema import Address, Extra, Quantity
 from wdyn.store.reader import open_run
 from wdyn.store.writer import Writer
+from wdyn.testing.numbers import statistics
 from wdyn.testing.planting import HEAD, Planted, Weights, addresses, trajectory
+from wdyn.testing.training import BETA1, BETA2, training_rows
 
 
 def make_run(
@@ -39,6 +41,7 @@ def make_run(
     still: Sequence[str] = (),
     decayed: Sequence[str] = (),
     nan_at: Mapping[str, int] | None = None,
+    what: Sequence[str] = ("weights",),
     seed: int = 0,
 ) -> xr.DataTree:
     """Make the run of a small GPT with known answers, as `watch` would have recorded it.
@@ -66,22 +69,28 @@ def make_run(
         trainable and only scaled down, to 0.9 at the end.
     nan_at
         Names whose first element is NaN from a step on.
+    what
+        What else is recorded, in the words of `watch`: ``updates`` (with how they stand to the weights and to each
+        other) and ``displacement`` of the weights above; ``gradients`` with an rms of exactly 0.01, the same at every
+        step, of all that is trainable and not ``still``; ``moments``, those of Adam with betas 0.9 and 0.999 for these
+        gradients. The weights do not follow from the gradients.
 
     Returns
     -------
     DataTree
         As from `open_run`, with statistics and histograms of ``weights`` and of their q, k and v, ``states``,
-        ``scalars`` (lr, loss) and weights.
+        ``scalars`` (lr, weight_decay, loss) and weights.
 
     Raises
     ------
     InvalidArgument
-        A pattern matches no parameter, ``growth_by_layer`` has another length, or the steps do not rise.
+        A pattern matches no parameter, ``growth_by_layer`` has another length, the steps do not rise, or a word of
+        `what` is not known.
     """
     growth = (growth_by_layer,) * layers if isinstance(growth_by_layer, int | float) else tuple(growth_by_layer)
     planted = Planted(
         layers, width, vocab, tuple(steps), std, growth, tied, tie_breaks_at,
-        frozen, moved, still, decayed, nan_at or {}, seed,
+        frozen, moved, still, decayed, nan_at or {}, tuple(what), seed,
     )  # fmt: skip
     planted.check([one.name for one in addresses(planted)])
     if to is not None:
@@ -105,14 +114,17 @@ def _write(path: Path, planted: Planted) -> None:
     with Writer(path, about=about, attempt={"resumed_from_step": -1}) as writer:
         tables = Declaration(_table(known, array_of), tuple(arrays), parts=_parts_table(parts))
         writer.append(Batch(planted.steps[0], declaration=tables))
-        for step, weights in zip(planted.steps, trajectory(planted, known), strict=True):
+        weights_at = trajectory(planted, known)
+        for step, trained in zip(planted.steps, training_rows(planted, known, weights_at), strict=True):
+            weights = weights_at(step)
             together = planted.together(step)
             own = {name: values for name, values in weights.items() if not (together and name == HEAD)}
             rows = (
                 *_numbers("", step, [weights[one.name] for one in known]),
                 *_numbers(f"{schema.PARTS}/", step, [weights[name][rows] for name, _, rows in parts]),
                 _states_row(step, known, together=together),
-                _scalars_row(step),
+                _scalars_row(step, betas=Extra.MOMENTS in planted.what),
+                *trained,
             )
             writer.append(Batch(step, rows, _snapshot(step, own, arrays)))
 
@@ -154,7 +166,7 @@ def _parts_table(parts: Sequence[tuple[str, str, slice]]) -> dict[str, npt.NDArr
 
 def _numbers(prefix: str, step: int, values: Sequence[npt.NDArray[np.float32]]) -> tuple[Row, Row]:
     """Statistics and histograms of the weights, or of their parts."""
-    measured = [_statistics(one.astype(np.float64)) for one in values]
+    measured = [statistics(one) for one in values]
     columns = {name: np.array([one[name] for one in measured]) for name in schema.STATISTIC_NAMES}
     counted = np.array([np.bincount(bins.bin_of(one).ravel(), minlength=bins.COUNT) for one in values])
     counts = Counts.of(counted, absent=np.empty(0, dtype=np.int64))
@@ -164,31 +176,6 @@ def _numbers(prefix: str, step: int, values: Sequence[npt.NDArray[np.float32]]) 
     )
 
 
-def _statistics(values: npt.NDArray[np.float64]) -> dict[str, float | int]:
-    """The plain textbook formulas, in numpy."""
-    finite = values[np.isfinite(values)]
-    deviation, std = finite - finite.mean(), finite.std()
-    with np.errstate(invalid="ignore"):  # a constant tensor has no skewness: 0/0 is NaN
-        shape = {name: np.float64((deviation**p).mean()) / std**p for name, p in (("skewness", 3), ("kurtosis", 4))}
-    nans = int(np.isnan(values).sum())
-    return {
-        "mean": float(finite.mean()),
-        "std": float(std),
-        "rms": float(np.sqrt((finite**2).mean())),
-        "min": float(finite.min()),
-        "max": float(finite.max()),
-        "abs_max": float(np.abs(finite).max()),
-        "l1": float(np.abs(finite).sum()),
-        "l2": float(np.sqrt((finite**2).sum())),
-        **{name: float(value) for name, value in shape.items()},
-        "count": values.size,
-        "zeros": int((values == 0).sum()),
-        "nonfinite": values.size - finite.size,
-        "nans": nans,
-        "infs": values.size - finite.size - nans,
-    }
-
-
 def _states_row(step: int, addresses: Sequence[Address], *, together: bool) -> Row:
     own = np.arange(len(addresses))
     tied = np.array([one.name == HEAD and together for one in addresses])
@@ -196,10 +183,12 @@ def _states_row(step: int, addresses: Sequence[Address], *, together: bool) -> R
         schema.SHARES_WITH: np.where(tied, 0, own),
         schema.TRAINABLE: np.array([one.trainable for one in addresses], dtype=np.int64),
         schema.GROUP: np.zeros(len(addresses), dtype=np.int64),
+        schema.SAME_TENSOR: np.ones(len(addresses), dtype=np.int64),
     }
     return Row(schema.STATES, step, states)
 
 
-def _scalars_row(step: int) -> Row:
+def _scalars_row(step: int, *, betas: bool) -> Row:
     values = {"lr": [1e-3], "weight_decay": [0.1], "loss": 4.0 / (1 + step), "wall_time": 1.7e9 + step}
+    values |= {"beta1": [BETA1], "beta2": [BETA2]} if betas else {}
     return Row(schema.SCALARS, step, {name: np.asarray(value, dtype=np.float64) for name, value in values.items()})

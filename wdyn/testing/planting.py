@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,13 @@ import numpy.typing as npt
 from wdyn import schema
 from wdyn.errors import InvalidArgument
 from wdyn.naming import examples
-from wdyn.schema import Address, Kind, Parts, Role
+from wdyn.schema import Address, Extra, Kind, Parts, Quantity, Role
 
 Weights = dict[str, npt.NDArray[np.float32]]
 TOKENS, HEAD = "tok.weight", "head.weight"
+
+_WHAT = (*Quantity, Extra.MOMENTS)
+_GRADIENT = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Planted:
     still: Sequence[str]
     decayed: Sequence[str]
     nan_at: Mapping[str, int]
+    what: tuple[str, ...]
     seed: int
 
     def together(self, step: int) -> bool:
@@ -54,6 +58,8 @@ class Planted:
             )
         if not self.steps or list(self.steps) != sorted(set(self.steps)):
             raise InvalidArgument(f"steps={self.steps}: needed is at least one step, rising")
+        if unknown := set(self.what) - set(_WHAT):
+            raise InvalidArgument(f"what={sorted(unknown)}: these words are not known; give some of {', '.join(_WHAT)}")
 
 
 def addresses(planted: Planted) -> tuple[Address, ...]:
@@ -105,13 +111,14 @@ def _fits(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def trajectory(planted: Planted, addresses: Sequence[Address]) -> Iterator[Weights]:
-    """Give the weights at each step; with growth g, W_t = W_0 + sqrt(g^2 - 1) N with N orthogonal to W_0."""
+def trajectory(planted: Planted, addresses: Sequence[Address]) -> Callable[[int], Weights]:
+    """Give the weights as a function of the step; with growth g, W_t = W_0 + sqrt(g^2 - 1) N, N orthogonal to W_0."""
     random = np.random.default_rng(planted.seed)
     start = {one.name: _start(one, planted, random) for one in addresses}
     noise = {name: _orthogonal(values, random) for name, values in start.items()}
     first, last = planted.steps[0], planted.steps[-1]
-    for step in planted.steps:
+
+    def weights_at(step: int) -> Weights:
         share = (step - first) / max(1, last - first)
         weights = {one.name: _moved(one, planted, start[one.name], noise[one.name], share) for one in addresses}
         together = planted.together(step)
@@ -121,7 +128,22 @@ def trajectory(planted: Planted, addresses: Sequence[Address]) -> Iterator[Weigh
                 held.flat[0] = np.nan
         if together:
             weights[HEAD] = weights[TOKENS]
-        yield weights
+        return weights
+
+    return weights_at
+
+
+def gradients(planted: Planted, addresses: Sequence[Address]) -> dict[str, npt.NDArray[np.float64]]:
+    """Give the gradient of each parameter that has one, the same at every step, with an rms of exactly 0.01."""
+    random = np.random.default_rng([planted.seed, 1])
+    found = {}
+    for one in addresses:
+        values = random.standard_normal(one.shape)
+        if one.trainable and not _fits(one.name, planted.still):
+            found[one.name] = np.asarray(values * (_GRADIENT / np.sqrt((values**2).mean())))
+    if planted.tied and TOKENS in found and HEAD in found:
+        found[HEAD] = found[TOKENS]
+    return found
 
 
 def _start(one: Address, planted: Planted, random: np.random.Generator) -> npt.NDArray[np.float64]:
