@@ -5,6 +5,7 @@ import errno
 import functools
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,8 +19,9 @@ import xarray as xr
 import wdyn
 from wdyn.errors import CannotRecord
 from wdyn.rows import Batch, Row
-from wdyn.store import files
+from wdyn.store import files, trouble
 from wdyn.store import writer as writer_module
+from wdyn.store.background import BackgroundWriter
 from wdyn.store.documents import Documents
 from wdyn.store.writer import Writer
 
@@ -87,25 +89,146 @@ def fail_everywhere(oracle, tmp_path, monkeypatch, target, name, *, stride=1, on
         number += stride
 
 
-FAULTS = {"replace": 80, "writev": 120, "open": 200, "mkdir": 40}
+FAULTS = {
+    (os, "replace"): 80,
+    (os, "writev"): 120,
+    (os, "open"): 200,
+    (os, "close"): 120,
+    (os, "mkdir"): 40,
+    (files, "make_durable"): 8,
+    (files, "sync"): 4,
+    (files, "_call_libc"): 12,
+}
+"""Operations on files, and how often a recording makes each at least; `_call_libc` flushes, and reserves blocks."""
+
+OPERATIONS = pytest.mark.parametrize(("target", "name"), FAULTS, ids=[name for _, name in FAULTS])
 
 
+@pytest.fixture
+def called(monkeypatch, flushed):
+    """The system is asked to flush, and to reserve blocks for the smallest of files; it takes no time for either."""
+    monkeypatch.setattr(files, "_RESERVED_BYTES", 1)
+    monkeypatch.setattr(files, "_call_libc", lambda name, *arguments: None)
+    monkeypatch.setattr(files, "sync", lambda path: None)
+
+
+@pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("once", [False, True])
-@pytest.mark.parametrize("name", FAULTS)
-def test_commit__leaves_whole_rows_where_an_operation_fails(oracle, tmp_path, monkeypatch, name, once):
-    stride = FAULTS[name] // 4
-    assert fail_everywhere(oracle, tmp_path, monkeypatch, os, name, stride=stride, once=once) >= FAULTS[name]
+@OPERATIONS
+def test_commit__leaves_whole_rows_where_an_operation_fails(oracle, tmp_path, monkeypatch, target, name, once):
+    least = FAULTS[target, name]
+    assert fail_everywhere(oracle, tmp_path, monkeypatch, target, name, stride=-(-least // 2), once=once) >= least
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("once", [False, True])
-@pytest.mark.parametrize("name", FAULTS)
-def test_commit__leaves_whole_rows_wherever_an_operation_fails(oracle, tmp_path, monkeypatch, name, once):
-    assert fail_everywhere(oracle, tmp_path, monkeypatch, os, name, stride=1, once=once) >= FAULTS[name]
+@OPERATIONS
+def test_commit__leaves_whole_rows_wherever_an_operation_fails(oracle, tmp_path, monkeypatch, target, name, once):
+    assert fail_everywhere(oracle, tmp_path, monkeypatch, target, name, stride=1, once=once) >= FAULTS[target, name]
 
 
-def test_commit__leaves_whole_rows_when_the_flush_fails(oracle, tmp_path, monkeypatch):
-    assert fail_everywhere(oracle, tmp_path, monkeypatch, files, "make_durable") == 8
+def leave_rubbish(place):
+    """Leave what a killed writer may: half-written files, and chunks of rows that were never committed."""
+    for name, chunk in (("mean", "c.7.0"), ("lr", "c.7.0"), ("loss", "c.7")):
+        for folder in place.rglob(name):
+            (folder / chunk).write_bytes(b"never committed")
+            (folder / "c.0.partial").write_bytes(b"half")
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_resume__leaves_whole_rows_wherever_the_sweep_fails(oracle, tmp_path, monkeypatch, once):
+    killed, told, number, failed = tmp_path / "killed.zarr", [], 0, True
+    record(oracle, killed, told)
+    leave_rubbish(killed)
+    while failed:
+        path, fault = tmp_path / f"{number}.zarr", FailAt(os.unlink, number, once=once)
+        shutil.copytree(killed, path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", fault)
+            with contextlib.suppress(OSError), oracle.writer(path, resume=True, attempt={"resumed_from_step": 5}):
+                pass
+        with oracle.writer(path, resume=True, attempt={"resumed_from_step": 5}) as writer:
+            writer.append(oracle.batch(6, count=4))
+        assert is_whole(oracle, path, [*told, 6])
+        assert not [*path.rglob("c.7*"), *path.rglob("*.partial")]
+        failed, number = fault.failed, number + 4
+    assert number > 6
+
+
+def record_behind(oracle, path, told):
+    """Write a run through the background writer; note each step that it acknowledges."""
+    writer = oracle.writer(path)
+    writer.append(oracle.batch(0, declare=oracle.declaration()))
+    writer.commit()  # as the first row is, before the loop
+    told.append(0)
+    background = BackgroundWriter(writer, limit_bytes=1 << 20)
+    for step in range(1, 5):
+        late = step >= 3
+        declare = oracle.declaration(4, known=3) if step == 3 else None
+        background.submit(oracle.batch(step, declare=declare, snapshot=step != 2, count=4 if late else 3), wait=True)
+        if step % 2 == 0:
+            told.append(background.flush())
+    background.close()
+    told.append(background.committed)
+    return background
+
+
+def fail_behind(oracle, tmp_path, monkeypatch, target, name, *, stride, once):
+    """Fail each call after the first commit: of what is acknowledged nothing is lost, and all else is counted."""
+    monkeypatch.setattr(trouble, "_FIRST_PAUSE", 0.0)
+    inner, number = getattr(target, name), 0
+    while True:
+        path, told, fault = tmp_path / f"{number}.zarr", [], FailAt(inner, 10**9, once=once)
+        started = Writer.commit
+
+        def armed(self, fault=fault, number=number, started=started):
+            committed = started(self)
+            if fault.left > 10**6:
+                fault.left = number
+            return committed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "commit", armed)
+            patch.setattr(target, name, fault)
+            background = record_behind(oracle, path, told)
+        steps = oracle.steps_of(path)
+        rows = steps["/states"]
+        assert all(steps[group] == rows for group in oracle.EACH_ROW)
+        assert rows == list(range(len(rows)))
+        assert rows[-1] >= max(told)
+        lost = wdyn.open_run(path).attrs["wdyn"].get("lost", {"rows": 0, "snapshots": 0})
+        if once:  # a disk that failed for a moment costs no row
+            assert background.failure is None
+            assert rows == [0, 1, 2, 3, 4]
+            assert lost["rows"] == 0
+            assert len(steps[f"/weights/{oracle.LAYERED}"]) + lost["snapshots"] == 4
+        if not fault.failed:
+            return number
+        number += stride
+
+
+BEHIND = {one: least for one, least in FAULTS.items() if one[1] not in ("mkdir",)}
+
+
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize(("target", "name"), BEHIND, ids=[name for _, name in BEHIND])
+def test_background__loses_nothing_acknowledged_where_an_operation_fails(
+    oracle, tmp_path, monkeypatch, target, name, once
+):
+    stride = {"replace": 83, "writev": 121, "open": 151, "close": 147}.get(name, 5)
+    assert fail_behind(oracle, tmp_path, monkeypatch, target, name, stride=stride, once=once) >= 2
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize(("target", "name"), BEHIND, ids=[name for _, name in BEHIND])
+def test_background__loses_nothing_acknowledged_wherever_an_operation_fails(
+    oracle, tmp_path, monkeypatch, target, name, once
+):
+    assert fail_behind(oracle, tmp_path, monkeypatch, target, name, stride=1, once=once) >= 2
 
 
 def test_commit__keeps_a_full_chunk_that_did_not_get_into_its_place(oracle, place, monkeypatch):

@@ -159,6 +159,7 @@ def test_members__that_are_alike_are_one_object(tmp_path):
     group = RowGroup(tmp_path / "g", disk=Disk(tmp_path), column_dim="parameter", columns=2)
     values = {"mean": np.zeros(2), "std": np.ones(2), "zeros": np.zeros(2, dtype=np.int64), "a_b": np.array(1.0)}
     group.append(0, 0, values, long_names={"a_b": "a/b"})
+    group.flush()
     members = group.members()
     assert members["mean"] is members["std"]
     assert members["mean"]["data_type"] == "float64"

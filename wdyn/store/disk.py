@@ -48,6 +48,10 @@ class Disk:
         self.bytes_written += files.write(partial, pieces)
         self._waiting[partial] = path
 
+    def forget(self) -> None:
+        """Count none of the files that were written as part of the next commit."""
+        self._written, self._waiting, self._renamed = [], {}, []
+
     def publish(self, path: str, data: bytes) -> None:
         """Make all that was written durable and put it in its place; then replace the file that tells of it."""
         files.make_durable(self._root, [*self._written, *self._waiting])

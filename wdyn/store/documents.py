@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from wdyn.store import metadata
+from wdyn.store import metadata, sealing
 from wdyn.store.metadata import Node
 
 
@@ -32,7 +32,8 @@ class Documents:
 
     def root(self, node: Node) -> bytes:
         """Give the root's document, which carries all others inline: one file tells the length of every array."""
-        return _with_members(metadata.encode(node), self._members(self._nodes, cut=0))
+        own = metadata.encode({**node, "attributes": sealing.with_room(node["attributes"])})
+        return sealing.seal(_with_members(own, self._members(self._nodes, cut=0)))
 
     def of(self, path: str) -> bytes:
         """Give that of a node; a group carries what stands in it, however deep."""

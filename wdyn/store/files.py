@@ -80,6 +80,26 @@ def rename(path: str, place: str) -> None:
     os.replace(path, place)
 
 
+def exchange(folder: Path, place: Path) -> None:
+    """Let two folders change places: in one step where the system can, else `folder` is in `place` last but one.
+
+    A kill before that leaves nothing at `place`, and both where they can be found: `folder`, and `aside` of it.
+    """
+    here, at_once = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        _call_libc("renameat2", here, os.fsencode(folder), here, os.fsencode(place), at_once)
+    except OSError:
+        old = aside(folder)
+        place.rename(old)
+        folder.rename(place)
+        old.rename(folder)
+
+
+def aside(folder: Path) -> Path:
+    """Where `exchange` puts a folder for a moment."""
+    return folder.with_name(folder.name + ".old")
+
+
 def make_durable(root: Path, written: Iterable[str]) -> None:
     """Return once the files in `written`, all below `root`, would survive a power cut."""
     paths = list(written)

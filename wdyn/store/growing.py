@@ -135,10 +135,11 @@ class RowGroup:
     def members(self) -> dict[str, metadata.Node]:
         """Metadata of each array at its present length: one object for those of which it is the same."""
         alike: dict[tuple[object, ...], metadata.Node] = {}
-        for series in self._series.values():
-            if series.form not in alike:
-                alike[series.form] = series.metadata(self.rows)
-        members = {name: alike[series.form] for name, series in self._series.items()}
+        members: dict[str, metadata.Node] = {}
+        for name, series in self._series.items():
+            if (form := series.form(self.rows)) not in alike:
+                alike[form] = series.metadata(self.rows)
+            members[name] = alike[form]
         return members | {name: histogram.metadata(self.rows) for name, histogram in self._histograms.items()}
 
     def _put(self, name: str, row: int, data: npt.NDArray[Any]) -> None:
@@ -176,7 +177,7 @@ class RowGroup:
             self._histograms[name] = HistogramSeries.restored(f"{self.folder}/{name}", node, disk=self._disk)
             return
         series = self._begin(name, dtype=node["data_type"], columned=axes > 1)
-        series.long_name = node["attributes"].get("long_name", "")
+        series.take_up(node)
         number, kept = divmod(self.rows, self._chunk_rows)
         if kept:
             series.read(number, kept=kept)

@@ -14,6 +14,7 @@ from wdyn.rows import Counts
 from wdyn.store import encoding, metadata
 from wdyn.store.disk import Disk
 from wdyn.store.series import MISSING_COUNT
+from wdyn.store.written import UNWRITTEN, Written
 
 _CHUNK_BYTES = 4 * 2**20
 
@@ -39,23 +40,27 @@ class HistogramSeries:
         self._place, self._disk = place, disk
         self._column_dim, self._columns, self._bins = column_dim, columns, bins
         self._width = chunk_columns or max(1, min(columns, _CHUNK_BYTES // (8 * bins)))
+        self._written = Written()
 
     @classmethod
     def restored(cls, place: str, node: metadata.Node, *, disk: Disk) -> HistogramSeries:
         """Take up an array that is already on disk."""
-        (_, columns, bins), (_, width, _) = node["shape"], metadata.chunk_shape(node)
+        (rows, columns, bins), (_, width, _) = node["shape"], metadata.chunk_shape(node)
         dim = node["dimension_names"][1]
-        return cls(place, disk=disk, column_dim=dim, columns=columns, bins=bins, chunk_columns=width)
+        series = cls(place, disk=disk, column_dim=dim, columns=columns, bins=bins, chunk_columns=width)
+        series._written = Written.restored(node["attributes"], count=rows, across=series._across())
+        return series
 
     def metadata(self, rows: int) -> metadata.Node:
         """Describe the array at a length of `rows`."""
+        gaps = self._written.gaps(count=rows, across=self._across())
         return metadata.array(
             shape=(rows, self._columns, self._bins),
             chunk=(1, self._width, self._bins),
             dims=(schema.STEP, self._column_dim, schema.BIN),
             dtype="int64",
             fill=MISSING_COUNT,
-            attributes={"missing_value": MISSING_COUNT},
+            attributes={"missing_value": MISSING_COUNT, **({UNWRITTEN: gaps} if gaps else {})},
             codecs=metadata.SMALL,
         )
 
@@ -71,6 +76,11 @@ class HistogramSeries:
             block = _columns_of(counts, start, self._width)
             path = f"{self._place}/{metadata.chunk_key(row, at, 0)}"
             self._disk.write(path, encoding.small_chunk(block))
+            self._written.add(row, at=at)
+
+    def _across(self) -> int:
+        """Count of chunks along the columns."""
+        return -(-self._columns // self._width)
 
 
 def _columns_of(counts: Counts, start: int, width: int) -> npt.NDArray[np.int64]:

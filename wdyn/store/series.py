@@ -16,6 +16,8 @@ from wdyn import schema
 from wdyn.errors import DamagedRun
 from wdyn.store import encoding, metadata
 from wdyn.store.disk import Disk
+from wdyn.store.metadata import Node
+from wdyn.store.written import UNWRITTEN, Gaps, Written
 
 MISSING_COUNT = -1
 _NONE = -1
@@ -49,16 +51,16 @@ class Series:
         self._tail: npt.NDArray[Any] = np.full((chunk[0], columns)[: len(dims)], self._fill, dtype)
         self._unwritten = False  # whether the disk knows less of the chunk than is kept here
         self._there = _NONE  # number of the last chunk that was written, or of which nothing was to be
+        self._written = Written()
 
     @property
     def columns(self) -> int | None:
         """Length of the second axis; None where there is none."""
         return self._tail.shape[1] if self._tail.ndim > 1 else None
 
-    @property
-    def form(self) -> tuple[object, ...]:
-        """What arrays of one group have in common whose metadata is the same."""
-        return self.dtype, self._dims, self.long_name
+    def form(self, rows: int) -> tuple[object, ...]:
+        """What arrays of one group have in common whose metadata is the same at a length of `rows`."""
+        return self.dtype, self._dims, self.long_name, self._gaps(rows)
 
     def metadata(self, rows: int) -> metadata.Node:
         """Describe the array at a length of `rows`."""
@@ -66,6 +68,8 @@ class Series:
         attributes: dict[str, Any] = {"missing_value": MISSING_COUNT} if counted else {}
         if self.long_name:
             attributes["long_name"] = self.long_name
+        if gaps := self._gaps(rows):
+            attributes[UNWRITTEN] = gaps
         return metadata.array(
             shape=(rows, *self._tail.shape[1:]),
             chunk=self._chunk,
@@ -95,13 +99,20 @@ class Series:
         """Write the unfinished chunk as the one with this number along `step`, if it has changed."""
         if self._unwritten:
             write = self._disk.rewrite if number == self._there else self._disk.write
-            for key, block in self._blocks(number):
+            for at, (key, block) in enumerate(self._blocks(number)):
                 write(f"{self._place}/{key}", encoding.small_chunk(self._padded(block)))
+                self._written.add(number, at=at)
         self._unwritten, self._there = False, number
 
     def clear(self) -> None:
         """Begin the next chunk."""
         self._tail[...] = self._fill
+
+    def take_up(self, node: Node) -> None:
+        """Know what the metadata of the array says: its true name, and which chunks it has."""
+        self.long_name = node["attributes"].get("long_name", "")
+        count = -(-node["shape"][0] // self._chunk[0])
+        self._written = Written.restored(node["attributes"], count=count, across=self._across())
 
     def read(self, number: int, *, kept: int) -> None:
         """Take the first `kept` rows of a chunk from the disk.
@@ -131,6 +142,13 @@ class Series:
         width = self._chunk[1]
         for at, start in enumerate(range(0, self.columns, width)):
             yield metadata.chunk_key(number, at), self._tail[:, start : start + width]
+
+    def _gaps(self, rows: int) -> Gaps:
+        return self._written.gaps(count=-(-rows // self._chunk[0]), across=self._across())
+
+    def _across(self) -> int:
+        """Count of chunks along the columns."""
+        return 1 if self.columns is None else -(-self.columns // self._chunk[1])
 
     def _is_missing(self, value: npt.NDArray[Any]) -> bool:
         return bool((np.isnan(value) if self.dtype == "float64" else value == MISSING_COUNT).all())

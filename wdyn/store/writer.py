@@ -20,9 +20,10 @@ from wdyn.store import metadata
 from wdyn.store.disk import Disk
 from wdyn.store.documents import Documents
 from wdyn.store.leftovers import sweep
+from wdyn.store.lineage import parent
 from wdyn.store.lock import Lock
 from wdyn.store.metadata import Node
-from wdyn.store.root import is_run, read_root
+from wdyn.store.root import Root, is_run, read_root
 from wdyn.store.tree import Tree
 
 COMPRESSIONS = (None, "fast")
@@ -71,8 +72,8 @@ class Writer:
         self.committed = _NEVER
         self._last_step = _NEVER
         self._disk = Disk(path)
-        self._tree = Tree(path, disk=self._disk, compressed=compression is not None)
-        self._half_taken = False
+        self._compressed, self._published = compression is not None, resume
+        self._document = b""  # what the last commit said or would have said; empty once more is appended
         self._attributes: dict[str, Any] = {"format": schema.FORMAT, "attempts": []}
         if resume:
             read_root(path)  # refuses before anything is written
@@ -82,26 +83,27 @@ class Writer:
             if not resume and is_run(path):
                 raise RunExists(f"{path} already holds a run")
             root = read_root(path) if resume else None
-            sweep(path, root.nodes if root else {})
+            self._take_up(root)
             if root:
                 self._attributes = dict(root.attributes)
-                self._tree.restore(root)
         except BaseException:
             self._lock.release()
             raise
         self._lost_before: Mapping[str, int] = self._attributes.get("lost", {})
-        self.attempt = len(self._attributes["attempts"])
-        attempts = [*self._attributes["attempts"], {"number": self.attempt, **attempt}]
-        self._attributes |= {**about, "attempts": attempts, "closed": False}
+        before = self._attributes["attempts"]
+        self.attempt = len(before)
+        about_it = {"number": self.attempt, "parent": parent(before, attempt["resumed_from_step"]), **attempt}
+        self._attributes |= {**about, "attempts": [*before, about_it], "closed": False}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is not None and self._half_taken:
+        try:
+            if error is None or not self._half_taken:
+                self.close()
+        finally:
             self.abandon()
-        else:
-            self.close()
 
     @property
     def arrays(self) -> dict[str, WeightArray]:
@@ -116,10 +118,11 @@ class Writer:
     def append(self, batch: Batch) -> None:
         """Take up what one step gave. It is visible after the next `commit`.
 
-        An error leaves the writer with a part of the batch: it commits nothing more.
+        An error leaves the writer with a part of the batch: it commits nothing more before `roll_back`.
         """
+        self._refuse_another()
         self._refuse_half()
-        self._half_taken = True
+        self._half_taken, self._document = True, b""
         self._tree.take(batch, attempt=self.attempt)
         self._last_step = max(self._last_step, batch.step)
         self._half_taken = False
@@ -140,18 +143,58 @@ class Writer:
         self._attributes["lost"] = {name: count + self._lost_before.get(name, 0) for name, count in lost.items()}
 
     def close(self) -> None:
-        """Commit, bring the metadata of every array up to date, and give the run free. Safe to call twice."""
+        """Commit, bring the metadata of every array up to date, and give the run free. Safe to call twice.
+
+        An error leaves the run held, for `roll_back` or `abandon`.
+        """
         if self._lock.released:
             return
-        try:
-            self._attributes["closed"] = True
-            self._tree.finish(self._publish())
-        finally:
-            self._lock.release()
+        self._attributes["closed"] = True
+        self._tree.finish(self._publish())
+        self._lock.release()
+
+    def roll_back(self) -> bool:
+        """Go back to what readers see, after an error of `append`, `commit` or `close`.
+
+        Returns
+        -------
+        bool
+            Whether that holds all that was appended: a commit may fail after its rename. It is durable, and `committed`
+            tells of it, after the next `commit`.
+
+        Raises
+        ------
+        OSError, DamagedRun
+            The disk cannot be read, or not be cleared of what is not committed. Safe to try again.
+        """
+        self._refuse_another()
+        self._half_taken = True  # until all is read back
+        # Where a commit succeeded a root must be; to take its absence for a new run would sweep all of it away.
+        there = self._published or is_run(self.path)
+        root = read_root(self.path) if there else None
+        landed = there and (self.path / metadata.FILE).read_bytes() == self._document
+        self._take_up(root)
+        self._last_step = self._last_step if landed else self.committed
+        self._attributes["closed"] = False
+        return landed
 
     def abandon(self) -> None:
         """Give the run free without another write: what was committed stays as it is."""
         self._lock.release()
+
+    def _take_up(self, root: Root | None) -> None:
+        """Begin where the committed state ends, as if nothing had been written since."""
+        sweep(self.path, root.nodes if root else {})
+        self._disk.forget()
+        self._tree = Tree(self.path, disk=self._disk, compressed=self._compressed)
+        if root:
+            self._tree.restore(root)
+        self._half_taken = False
+
+    def _refuse_another(self) -> None:
+        """Refuse to write into a run that took the place of this one, when somebody deleted it."""
+        if self._lock.guards_another:
+            raise CannotRecord(f"{self.path} was deleted, or replaced by another run, while it was written")
 
     def _refuse_half(self) -> None:
         if self._half_taken:
@@ -159,12 +202,14 @@ class Writer:
 
     def _publish(self) -> Documents:
         """Make all appended rows durable, then visible; what nodes say of themselves is not yet as it says by then."""
+        self._refuse_another()
         self._refuse_half()
         self._tree.flush()
         documents = Documents(self._tree.nodes())
         # Durable before visible: the rename of the root is the commit.
-        self._disk.publish(f"{self.path}/{metadata.FILE}", documents.root(self._root()))
-        self.committed = self._last_step
+        self._document = documents.root(self._root())
+        self._disk.publish(f"{self.path}/{metadata.FILE}", self._document)
+        self.committed, self._published = self._last_step, True
         return documents
 
     def _root(self) -> Node:
