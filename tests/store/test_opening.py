@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import wdyn
+from wdyn import schema
 
 BESIDE = ("attempt", "lower", "upper")
 
@@ -59,6 +60,48 @@ def test_open_run__opens_every_group_as_xarray_does(run):
             if name not in shown.indexes and "bits_of" not in variable.attrs:
                 known = ours[path].variables[name].encoding.items()
                 assert known <= {**variable.encoding, "missing_value": variable.encoding.get("missing_value")}.items()
+
+
+def test_open_run__puts_together_the_tree_that_xarray_does(run):
+    tree, plain = wdyn.open_run(run), xr.open_datatree(run, engine="zarr", chunks=None)
+    for node in plain.subtree:
+        ours = tree[node.path]
+        assert type(ours) is xr.DataTree
+        assert (ours.name, list(ours.children)) == (node.name, list(node.children))
+        own, its = ours.to_dataset(inherit=False), node.to_dataset(inherit=False)
+        assert own.indexes.keys() == its.indexes.keys(), node.path  # labels that stand above it are not its own
+        assert own.variables.keys() == its.variables.keys(), node.path
+
+
+def test_open_run__lets_no_group_be_put_where_its_labels_do_not_fit(run):
+    tree = wdyn.open_run(run)
+    with pytest.raises(ValueError, match="not aligned with its parents"):
+        tree["parts"].children = {"more": xr.DataTree(xr.Dataset(coords={"part": ["nobody"]}))}
+
+
+def test_open_run__tells_groups_apart_whose_files_hold_the_same(run):
+    path, metadata = run / "zarr.json", "consolidated_metadata"
+    root = json.loads(path.read_bytes())
+    for name, node in root[metadata]["metadata"].items():
+        if name.startswith("states/") and node["dimension_names"][:1] == ["step"]:
+            node["shape"][0] = 3  # as if the rest were not committed yet
+    path.write_text(json.dumps(root))
+    assert (run / "states/step/c.0").read_bytes() == (run / "relations/step/c.0").read_bytes()
+    tree = wdyn.open_run(run)
+    assert tree["states"]["step"].values.tolist() == [0, 1, 2]
+    assert tree["relations"]["step"].values.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_open_run__reads_labels_in_several_files(oracle, place):
+    steps = range(300)
+    with oracle.writer(place) as writer:
+        for step in steps:
+            writer.append(oracle.batch(step, declare=oracle.declaration() if step == 0 else None))
+    assert (place / "states/step/c.1").exists()
+    tree = wdyn.open_run(place)
+    for node in tree.subtree:
+        if schema.STEP in node.indexes:
+            assert node[schema.STEP].values.tolist() == list(steps), node.path
 
 
 def test_open_run__reads_no_value(run):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wdyn.store import metadata
+from wdyn.store import bounds, metadata
 from wdyn.store.decoding import check, compare, decode, extended
 from wdyn.store.encoding import CHECKSUM_BYTES
 from wdyn.store.layout import Layout
@@ -34,7 +35,9 @@ A matrix of 20 MB takes two threads a fifth longer than one, and twice as long w
 """
 _SLICE = 2**20
 """Bytes that are read at once, to be checked while they lie in the processor's cache still."""
-_NEVER_WRITTEN = (2**64 - 1, 2**64 - 1)
+AS_FILE = os.O_RDONLY | os.O_NONBLOCK
+"""What is no file, such as a pipe, must not keep a reader waiting."""
+NEVER_WRITTEN = (2**64 - 1, 2**64 - 1)
 """Offset and length that stand in a shard's index for a chunk that it does not hold."""
 
 Member = tuple[int, tuple[Piece, ...]]
@@ -57,7 +60,7 @@ class DamagedFile(Exception):
         self.file, self.reason, self.place = file, reason, place
 
 
-def gather(folder: str, layout: Layout, wanted: Sequence[Wanted]) -> npt.NDArray[Any]:
+def gather(folder: str, layout: Layout, wanted: Sequence[Wanted], *, size_limit: int | None = None) -> npt.NDArray[Any]:
     """Read what is wanted along each axis of the array in `folder`; a single position drops its axis.
 
     Every chunk of which anything is wanted is read whole, and its checksum compared.
@@ -66,7 +69,10 @@ def gather(folder: str, layout: Layout, wanted: Sequence[Wanted]) -> npt.NDArray
     ------
     DamagedFile
         A file is not as it was written.
+    DamagedRun
+        More than `size_limit` bytes are claimed (default: what this machine has).
     """
+    bounds.check(folder, layout, wanted, limit=size_limit)
     result = empty(lengths(wanted, layout.shape), layout.dtype)
     read = partial(_read_file, folder, layout, result)
     files = _files(layout, wanted) if result.size else {}
@@ -116,9 +122,9 @@ def _read_file(
 ) -> None:
     path = f"{folder}/{metadata.chunk_key(*place)}"
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, AS_FILE)
         try:
-            spans = _spans(handle, layout)
+            spans = spans_of(handle, layout)
             for number, pieces in members:
                 _read_chunk(handle, layout, spans[number], pieces, _target(result, pieces))
         finally:
@@ -135,9 +141,12 @@ def _target(result: npt.NDArray[Any], pieces: tuple[Piece, ...]) -> npt.NDArray[
     return result[places]  # a view, also where there are no axes
 
 
-def _spans(handle: int, layout: Layout) -> list[tuple[int, int]]:
+def spans_of(handle: int, layout: Layout) -> list[tuple[int, int]]:
     """Tell where each chunk of a file lies: its offset and its length."""
-    size = os.fstat(handle).st_size
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("it is no file")
+    size = about.st_size
     if not layout.sharded:
         return [(0, size)]
     count = math.prod(layout.per_file)
@@ -147,7 +156,7 @@ def _spans(handle: int, layout: Layout) -> list[tuple[int, int]]:
     index = _read(handle, size - length, length)
     check(index[:-CHECKSUM_BYTES], index[-CHECKSUM_BYTES:].tobytes())
     spans = [tuple(span) for span in index[:-CHECKSUM_BYTES].view("<u8").reshape(count, 2).tolist()]
-    if any(sum(span) > size for span in spans if span != _NEVER_WRITTEN):  # told before as much memory is taken
+    if any(sum(span) > size for span in spans if span != NEVER_WRITTEN):  # told before as much memory is taken
         raise ValueError(f"its index tells of more than its {size} bytes")
     return spans
 
@@ -156,13 +165,26 @@ def _read_chunk(
     handle: int, layout: Layout, span: tuple[int, int], pieces: tuple[Piece, ...], target: npt.NDArray[Any]
 ) -> None:
     """Read one chunk into its place in the result."""
-    if span == _NEVER_WRITTEN:
+    if span == NEVER_WRITTEN:
         target[...] = layout.fill
     elif layout.is_raw and all(piece.whole for piece in pieces) and target.flags.c_contiguous:
         _read_into(handle, span, target)
     else:
-        values = decode(_read(handle, *span), layout)
+        values = read_chunk(handle, layout, span)
         target[...] = _taken(values, pieces)
+
+
+def read_chunk(handle: int, layout: Layout, span: tuple[int, int]) -> npt.NDArray[Any]:
+    """Read the chunk that lies at (offset, length) of a file, and check it.
+
+    Raises
+    ------
+    ValueError
+        It is not as it was written.
+    """
+    if span[1] > (most := bounds.most_bytes(layout, file_bytes=span[1])):  # told before as much memory is taken
+        raise ValueError(f"it has {span[1]} bytes, and can have {most} at most")
+    return decode(_read(handle, *span), layout)
 
 
 def _read_into(handle: int, span: tuple[int, int], target: npt.NDArray[Any]) -> None:

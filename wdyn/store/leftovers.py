@@ -13,7 +13,7 @@ from wdyn import schema
 from wdyn.store import files, metadata
 from wdyn.store.metadata import Node
 
-_GROUPS = (
+GROUPS = (
     schema.PARAMETERS,
     schema.WEIGHTS,
     schema.STATISTICS,
@@ -27,7 +27,7 @@ _GROUPS = (
 
 def sweep(run: Path, nodes: Mapping[str, Node]) -> None:
     """Delete half-written files, and chunks beyond what `nodes`, the committed arrays by path, reach to."""
-    for file in [file for group in _GROUPS for file in (run / group).rglob("*")]:
+    for file in [file for group in GROUPS for file in (run / group).rglob("*")]:
         at = metadata.chunk_indices(file.name)
         array = nodes.get(file.parent.relative_to(run).as_posix())
         if file.name.endswith(files.PARTIAL) or (at is not None and not (array and metadata.reaches(array, at))):

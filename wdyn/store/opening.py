@@ -17,6 +17,7 @@ from xarray.indexes import PandasIndex
 from wdyn import schema
 from wdyn.store import metadata
 from wdyn.store.dtypes import BITS_OF
+from wdyn.store.lineage import effective
 from wdyn.store.metadata import Node
 from wdyn.store.root import Root
 from wdyn.store.stored import MISSING, StoredArray
@@ -42,6 +43,21 @@ class _Given(xr.Dataset):
         return self
 
 
+class _Group(xr.DataTree):
+    """A group on its way to its place: xarray compares its labels with those above it only if there are any."""
+
+    __slots__ = ()
+
+    def _pre_attach(self, parent: xr.DataTree, name: str) -> None:
+        if any(above.has_data for above in (parent, *parent.parents)):
+            super()._pre_attach(parent, name)
+
+    def in_place(self) -> xr.DataTree:
+        """Become the plain group that everyone knows."""
+        self.__class__ = xr.DataTree  # type: ignore[assignment]  # it adds nothing but the method above
+        return self
+
+
 @dataclass(frozen=True)
 class Opening:
     """A run, and the attempts whose lineage is shown."""
@@ -49,8 +65,12 @@ class Opening:
     place: Path
     root: Root
     attempts: Sequence[Mapping[str, Any]]
+    size_limit: int | None = None
+    """Bytes that one reading may take; None for the memory of this machine."""
     _labels: dict[tuple[str, str, bytes], tuple[PandasIndex, xr.Variable]] = field(default_factory=dict)
     """Groups that are labelled alike share an index: to make one takes longer than to read it."""
+    _decoded: dict[tuple[bytes, ...], tuple[Node, npt.NDArray[Any]]] = field(default_factory=dict)
+    """What files hold, by their bytes: to decode them takes longer than to compare them."""
 
     def tree(self) -> xr.DataTree:
         """Make the labelled tree of the whole run."""
@@ -69,19 +89,25 @@ class Opening:
             for name, node in members[parent].items()
             if node["node_type"] == "group"
         }
-        tree.children = {name: xr.DataTree(self._dataset(path, members[path])) for name, path in paths.items()}
-        for name, path in paths.items():
-            self._attach(tree.children[name], path, members)
+        groups = {name: _Group(self._dataset(path, members[path])) for name, path in paths.items()}
+        tree.children = groups
+        for name, group in groups.items():
+            self._attach(group.in_place(), paths[name], members)
 
     def _dataset(self, path: str, members: Mapping[str, Node]) -> xr.Dataset:
         nodes = {name: node for name, node in members.items() if node["node_type"] == "array"}
-        stored = {name: StoredArray(self.place, f"{path}/{name}", node) for name, node in nodes.items()}
-        rows = self._lineage(stored)
+        stored = {
+            name: StoredArray(self.place, f"{path}/{name}", node, size_limit=self.size_limit)
+            for name, node in nodes.items()
+        }
+        rows = self._lineage(stored, nodes)
         indexes: dict[str, PandasIndex] = {}
         variables: dict[str, xr.Variable] = {}
         for name, array in stored.items():
             if nodes[name]["dimension_names"] == [name]:
-                indexes[name], variables[name] = self._index(name, array, rows if name == schema.STEP else None)
+                values = self._values(array, nodes[name])
+                shown = values if rows is None or name != schema.STEP else values[rows]
+                indexes[name], variables[name] = self._index(name, shown)
             else:
                 variables[name] = _variable(nodes[name], array, rows, keep=name not in _READ_ANEW)
                 if name in self.root.nodes:
@@ -89,18 +115,24 @@ class Opening:
         coordinates = indexes.keys() | (_COORDINATES & variables.keys())
         return _together(variables, coordinates, indexes, self.root.nodes[path]["attributes"])
 
-    def _lineage(self, stored: Mapping[str, StoredArray]) -> _Rows:
+    def _lineage(self, stored: Mapping[str, StoredArray], nodes: Mapping[str, Node]) -> _Rows:
         """Find the rows that no later attempt superseded."""
         if len(self.root.attributes["attempts"]) == 1 or schema.ATTEMPT not in stored:
             return None
-        step, by = stored[schema.STEP].read(), stored[schema.ATTEMPT].read()
-        kept = by < len(self.attempts)
-        for number, attempt in enumerate(self.attempts[1:], start=1):
-            kept &= (by >= number) | (step < attempt["resumed_from_step"])
+        step, by = (self._values(stored[name], nodes[name]) for name in (schema.STEP, schema.ATTEMPT))
+        kept = effective(step, by, self.attempts)
         return None if kept.all() else np.flatnonzero(kept)
 
-    def _index(self, dim: str, stored: StoredArray, rows: _Rows) -> tuple[PandasIndex, xr.Variable]:
-        shown = stored.read() if rows is None else stored.read()[rows]
+    def _values(self, stored: StoredArray, node: Node) -> npt.NDArray[Any]:
+        """Read what tells of rows or columns; files that hold the same are decoded once."""
+        files = stored.files()
+        if files is None:
+            return stored.read()
+        if files not in self._decoded or self._decoded[files][0] != node:
+            self._decoded[files] = node, stored.read()
+        return self._decoded[files][1]
+
+    def _index(self, dim: str, shown: npt.NDArray[Any]) -> tuple[PandasIndex, xr.Variable]:
         key = dim, shown.dtype.str, shown.tobytes()
         if key not in self._labels:
             index = PandasIndex(shown, dim, coord_dtype=shown.dtype)
@@ -135,7 +167,7 @@ def _variable(node: Node, stored: StoredArray, rows: _Rows, *, keep: bool) -> xr
     if rows is not None and dims[:1] == [schema.STEP]:
         lazy = lazy.oindex[indexing.OuterIndexer((rows, *(slice(None) for _ in dims[1:])))]
     lazy = indexing.CopyOnWriteArray(lazy)
-    return xr.Variable(dims, indexing.MemoryCachedArray(lazy) if keep else lazy, attributes, encoding)
+    return xr.Variable(dims, indexing.MemoryCachedArray(lazy) if keep else lazy, attributes, encoding, fastpath=True)
 
 
 def _encoding(node: Node) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -45,6 +46,12 @@ def cut(wanted: Wanted, *, length: int, chunk: int) -> list[Piece]:
 def lengths(wanted: Sequence[Wanted], shape: Sequence[int]) -> tuple[int, ...]:
     """Lengths of the axes of the result, with one of length 1 for each single position."""
     return tuple(_length(one, length) for one, length in zip(wanted, shape, strict=True))
+
+
+def chunks(wanted: Sequence[Wanted], shape: Sequence[int], chunk: Sequence[int]) -> int:
+    """Count the chunks that a selection touches, at most."""
+    lengths_of_grid = [-(-length // one) for length, one in zip(shape, chunk, strict=True)]
+    return math.prod(map(min, lengths(wanted, shape), lengths_of_grid))
 
 
 def _length(wanted: Wanted, length: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import xarray as xr
 
@@ -16,9 +16,16 @@ from wdyn.store.root import read_root
 PATH = "path"
 """Root attribute of an opened run: where it lies."""
 
+_IMPOSSIBLE: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError)
+"""What comes of metadata that contradicts itself."""
+
 
 def open_run(
-    path: str | os.PathLike[str], *, attempt: int | None = None, chunks: Mapping[str, int] | str | None = None
+    path: str | os.PathLike[str],
+    *,
+    attempt: int | None = None,
+    chunks: Mapping[str, int] | str | None = None,
+    size_limit: int | None = None,
 ) -> xr.DataTree:
     """Open a run as a labelled tree of arrays; nothing but labels is read yet.
 
@@ -34,6 +41,9 @@ def open_run(
         Default: the effective lineage, in which an attempt that starts at step s hides earlier rows with step >= s.
     chunks
         Given to xarray, to get dask arrays: ``{}`` or ``"auto"``, or lengths by dimension.
+    size_limit
+        Bytes that reading one array, or a part of one, may take: what metadata claims is not believed beyond it.
+        Default: the memory of this machine.
 
     Returns
     -------
@@ -56,8 +66,8 @@ def open_run(
     if not 0 <= newest < len(attempts):
         raise NoMatch(f"{place} has attempts 0 to {len(attempts) - 1}, not {attempt}")
     try:
-        run = Opening(place.absolute(), root, attempts[: newest + 1]).tree()
-    except (DamagedRun, OSError, ValueError, KeyError, TypeError) as error:
+        run = Opening(place.absolute(), root, attempts[: newest + 1], size_limit).tree()
+    except (DamagedRun, *_IMPOSSIBLE) as error:
         raise DamagedRun(f"{place} cannot be opened: {error}") from error
     run.attrs[PATH] = str(place)
     if chunks is None:

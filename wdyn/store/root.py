@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from wdyn import schema
 from wdyn.errors import DamagedRun, NewerFormat, NotARun
-from wdyn.store import metadata
+from wdyn.store import metadata, trusting
 from wdyn.store.metadata import Node
+
+_MOST_BYTES: Final = 2**28
+"""Size of metadata that no run has: a thousand arrays take half a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +60,20 @@ def read_root(path: Path) -> Root:
     """
     document = _load(path)
     attributes = _member(_member(document, "attributes"), schema.ATTRIBUTES)
-    if not isinstance(attributes, dict) or not isinstance(attributes.get("format"), int):
+    if not isinstance(attributes, dict) or type(attributes.get("format")) is not int:
         raise NotARun(f"{path} is Zarr, but no run that wdyn wrote: its attributes hold no 'wdyn.format'")
     if attributes["format"] > schema.FORMAT:
         raise NewerFormat(
             f"{path} has format {attributes['format']}, this wdyn reads up to {schema.FORMAT}; "
             f"upgrade with: pip install --upgrade wdyn"
         )
+    inline = _member(document, "consolidated_metadata")
     try:
-        root = Root(attributes, document["consolidated_metadata"]["metadata"])
-        numbered = [attempt["number"] for attempt in attributes["attempts"]]
-    except (KeyError, TypeError) as error:
-        raise DamagedRun(f"{path / metadata.FILE} is damaged: {error!r} is not there") from error
-    if numbered != list(range(len(numbered))) or not numbered:
-        raise DamagedRun(f"{path / metadata.FILE} is damaged: its attempts are numbered {numbered}")
-    return root
+        trusting.check_attributes(attributes)
+        trusting.check_nodes(_member(inline, "metadata"))
+    except ValueError as error:
+        raise DamagedRun(f"{path / metadata.FILE} is damaged: {error}") from error
+    return Root(attributes, inline["metadata"])
 
 
 def _member(document: Any, name: str) -> Any:
@@ -79,15 +82,45 @@ def _member(document: Any, name: str) -> Any:
 
 def _load(path: Path) -> Any:
     try:
-        text = (path / metadata.FILE).read_bytes()
+        text = read_document(path / metadata.FILE)
     except FileNotFoundError as error:
         found = "exists, but holds no zarr.json" if path.exists() else "does not exist"
         raise NotARun(f"No run at {path}: it {found}. A run is the folder that watch(..., to=...) names") from error
     except NotADirectoryError as error:
         raise NotARun(f"No run at {path}: it is a file, and a run is a folder") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DamagedRun(f"{path / metadata.FILE} cannot be read: {error}") from error
     try:
-        return json.loads(text)
+        return parsed(text)
     except ValueError as error:
         raise DamagedRun(f"{path / metadata.FILE} is damaged: {error}") from error
+
+
+def read_document(file: Path) -> bytes:
+    """Read a `zarr.json`.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, is no file, or is larger than any run's.
+    """
+    about = file.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # a pipe would keep a reader waiting
+        raise ValueError("it is no file")
+    if about.st_size > _MOST_BYTES:
+        raise ValueError(f"it has {about.st_size:,} bytes, and can have {_MOST_BYTES:,} at most")
+    return file.read_bytes()
+
+
+def parsed(text: bytes) -> Any:
+    """Read JSON.
+
+    Raises
+    ------
+    ValueError
+        It is none, or deeper than a run's can be.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,10 @@ from xarray.core import indexing
 
 from wdyn import schema
 from wdyn.errors import DamagedRun, WdynError
+from wdyn.store import metadata
+from wdyn.store.bounds import check_size
 from wdyn.store.dtypes import BITS_OF, widen
-from wdyn.store.gathering import DamagedFile, gather
+from wdyn.store.gathering import AS_FILE, DamagedFile, gather
 from wdyn.store.layout import Layout
 from wdyn.store.metadata import Node
 from wdyn.store.pieces import Wanted
@@ -24,6 +27,9 @@ from wdyn.store.tables import LONGEST
 
 MISSING = "missing_value"
 """Array attribute that names the integer which stands where nothing was recorded."""
+
+_LARGE = 2**20
+"""Bytes of a file from which on it is not read just to be compared."""
 
 
 class StoredArray(BackendArray):
@@ -41,11 +47,14 @@ class StoredArray(BackendArray):
         The array's path within the run, such as ``weights/h-ln-1-weight-0002/value``.
     node
         Its metadata, from the root of the run.
+    size_limit
+        Bytes that one reading may take; default: the memory of this machine.
     """
 
-    def __init__(self, place: Path, name: str, node: Node) -> None:
+    def __init__(self, place: Path, name: str, node: Node, *, size_limit: int | None = None) -> None:
         self.shape = tuple(node["shape"])
         self._place, self._name, self._node = place, name, node
+        self._size_limit = size_limit
         self._bits_of: str = node["attributes"].get(BITS_OF, "")
         self._missing: int | None = node["attributes"].get(MISSING)
         self.dtype = self._shown_as()
@@ -64,6 +73,18 @@ class StoredArray(BackendArray):
         """
         return self._read((slice(None),) * len(self.shape))
 
+    def files(self) -> tuple[bytes, ...] | None:
+        """Give what the files of an array with one axis hold, in order and undecoded.
+
+        None where one is large, or where something is wrong, which `read` then tells.
+        """
+        try:
+            (length,), (chunk,) = self.shape, metadata.chunk_shape(self._node)
+            folder = f"{self._place}/{self._name}"
+            return tuple(_content(f"{folder}/{metadata.chunk_key(number)}") for number in range(-(-length // chunk)))
+        except (ArithmeticError, OSError, TypeError, ValueError):
+            return None
+
     def _shown_as(self) -> np.dtype[Any]:
         if self._node["data_type"] == "string":
             longest = self._node["attributes"].get(LONGEST)
@@ -73,12 +94,15 @@ class StoredArray(BackendArray):
         return np.dtype(self._node["data_type"] if self._missing is None else np.float64)
 
     @cached_property
-    def _layout(self) -> Layout | None:
+    def _layout(self) -> Layout:
         # Not before it is needed: of all arrays of a run few are read.
         try:
-            return Layout.of(self._node)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+            layout = Layout.of(self._node)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise DamagedRun(f"{self._name} cannot be read back: its metadata is damaged: {error!r}") from error
+        if layout is None:
+            raise DamagedRun(f"{self._name} cannot be read back: it is encoded in a way that no run is")
+        return layout
 
     def _read(self, wanted: tuple[Wanted, ...]) -> npt.NDArray[Any]:
         values = self._stored(wanted)
@@ -93,31 +117,21 @@ class StoredArray(BackendArray):
         return shown
 
     def _texts(self, strings: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
-        texts = np.array(np.asarray(strings).tolist(), dtype=np.str_)
+        held = np.asarray(strings, dtype=object)  # also of a single one
+        longest = max(map(len, held.flat), default=0)
+        check_size(self._name, 4 * max(longest, self.dtype.itemsize // 4) * held.size, limit=self._size_limit)
+        texts = np.array(held.tolist(), dtype=np.str_)
         # Never as short as was told where one is longer after all: numpy would cut it without a word.
         return texts if self.dtype.hasobject else texts.astype(np.promote_types(texts.dtype, self.dtype), copy=False)
 
     def _stored(self, wanted: tuple[Wanted, ...]) -> npt.NDArray[Any]:
-        if self._layout is None:
-            return self._through_zarr(wanted)
         try:
-            return gather(f"{self._place}/{self._name}", self._layout, wanted)
+            return gather(f"{self._place}/{self._name}", self._layout, wanted, size_limit=self._size_limit)
         except DamagedFile as error:
             where = self._steps(error.place, self._layout)
             raise DamagedRun(
                 f"{self._name} cannot be read back{where}: {error.reason}. The file is {error.file}"
             ) from error
-
-    def _through_zarr(self, wanted: tuple[Wanted, ...]) -> npt.NDArray[Any]:
-        """Read what is encoded in a way that is not known here."""
-        import zarr  # takes longer to import than most runs take to be read
-
-        try:
-            # By the root, which tells the committed length; the array's own metadata follows at close only.
-            array: Any = zarr.open_group(str(self._place), mode="r", use_consolidated=True)[self._name]
-            return np.asarray(array.oindex[wanted])
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise DamagedRun(f"{self._name} cannot be read back from {self._place}: {error}") from error
 
     def _steps(self, place: tuple[int, ...], layout: Layout) -> str:
         """Tell of which steps a file is."""
@@ -131,3 +145,14 @@ class StoredArray(BackendArray):
                 held = step.read()[place[0] * rows : (place[0] + 1) * rows].tolist()
                 return f" at step {held[0]}" if len(held) == 1 else f" at steps {held[0]} to {held[-1]}"
         return ""
+
+
+def _content(path: str) -> bytes:
+    handle = os.open(path, AS_FILE)
+    try:
+        size = os.fstat(handle).st_size
+        if size > _LARGE:
+            raise ValueError(f"{path} has {size} bytes")
+        return os.read(handle, size)
+    finally:
+        os.close(handle)
