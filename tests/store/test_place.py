@@ -9,7 +9,8 @@ from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, RunLo
 from wdyn.reading.tables import statistics
 from wdyn.rows import Batch
 from wdyn.store import place as module
-from wdyn.store.place import check_place, held_before, last_step, open_writer, resume_step
+from wdyn.store.held import held_before
+from wdyn.store.place import check_place, last_step, open_writer, resume_step
 from wdyn.store.reader import open_run
 from wdyn.testing import make_run
 
@@ -23,7 +24,7 @@ def run(oracle, place):
 
 
 def begin(place, resumed_from=-1):
-    return open_writer(place, model="M", optimizers=[], attempt={"resumed_from_step": resumed_from})
+    return open_writer(place, model="M", config={}, optimizers=[], attempt={"resumed_from_step": resumed_from})
 
 
 def test_place__that_is_free_is_taken_as_it_is(place):
