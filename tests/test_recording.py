@@ -21,6 +21,7 @@ from torch import nn
 import wdyn
 from loops import Tiny, adamw, loss_of, steps_of, train
 from wdyn.errors import (
+    InvalidArgument,
     WdynWarning,
 )
 from wdyn.store import files
@@ -407,11 +408,12 @@ def test_watch__a_dtype_that_cannot_be_kept_is_told_and_training_goes_on(
 # Errors of recording itself never reach training.
 
 
-def test_watch__a_full_disk_ends_recording_with_one_warning_and_training_goes_on(
+def test_watch__a_disk_that_stays_full_is_told_when_it_fills_and_at_the_end_and_training_goes_on(
     model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     optimizer = adamw(model)
-    with pytest.warns(WdynWarning, match=r"stopped recording.*No space left.*up to step 2 are safe") as told:
+    message = r"cannot write at the moment|stopped recording.*No space left.*up to step 2 are safe"
+    with pytest.warns(WdynWarning, match=message) as told:
         with wdyn.watch(model, optimizer, to=place, every=1) as w:
             train(model, optimizer, 2)
             w.flush()
@@ -423,7 +425,7 @@ def test_watch__a_full_disk_ends_recording_with_one_warning_and_training_goes_on
             train(model, optimizer, 40)
             w.flush()
             train(model, optimizer, 5)
-        assert len([one for one in told if "stopped recording" in str(one.message)]) == 1
+    assert ["stopped recording" in str(one.message) for one in told] == [False, True]
     run = wdyn.open_run(place)
     assert steps_of(run, "statistics/weights") == [0, 1, 2]
     assert np.isfinite(wdyn.statistics(run)["std"].values).all()
@@ -483,6 +485,60 @@ def test_watch__a_slow_disk_drops_snapshots_keeps_rows_and_says_so(
     lost = run.attrs["wdyn"]["lost"]
     assert lost["rows"] == 0
     assert lost["snapshots"] in (31 - kept, 32 - kept)  # the last step's, if dropped, is taken again at the end
+
+
+def test_watch__waits_for_a_slow_disk_rather_than_drop_a_snapshot_if_told_to(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Linear(300, 300)
+    write = files.write
+
+    def slow(path: str, *args: object, **kwargs: object) -> int:
+        time.sleep(0.02 if "/value/" in path else 0)
+        return write(path, *args, **kwargs)
+
+    monkeypatch.setattr(files, "write", slow)
+    with wdyn.watch(model, to=place, every=1, snapshots=1, queue_bytes=800_000, when_full="block") as w:
+        for _ in range(20):
+            w.step()
+    run = wdyn.open_run(place)
+    assert steps_of(run, "weights/weight-0000") == list(range(21))
+    assert run.attrs["wdyn"]["lost"] == {"rows": 0, "snapshots": 0}
+
+
+def test_watch__refuses_what_it_cannot_do_when_the_queue_is_full(place: Path) -> None:
+    with pytest.raises(InvalidArgument, match="when_full='wait': needed is 'drop' or 'block'"):
+        wdyn.watch(nn.Linear(2, 2), to=place, when_full="wait")
+
+
+def test_watch__records_on_when_a_full_disk_has_room_again_and_tells_both_once(
+    model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wdyn.store.trouble._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("wdyn.store.trouble._LONGEST_PAUSE", 0.02)
+    optimizer = adamw(model)
+
+    def full(*args: object, **kwargs: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with pytest.warns(WdynWarning, match=r"at the moment: No space left on device. Training|records again") as told:
+        with wdyn.watch(model, optimizer, to=place, every=1) as w:
+            train(model, optimizer, 2)
+            w.flush()
+            with monkeypatch.context() as patch:
+                patch.setattr(files, "write", full)
+                train(model, optimizer, 20)
+                assert w.flush() == 2
+            while w.flush() < 22:
+                time.sleep(0.01)
+            train(model, optimizer, 5)
+    assert [str(one.message).partition(":")[0].partition(";")[0] for one in told] == [
+        "wdyn cannot write at the moment",
+        "wdyn records again",
+    ]
+    run = wdyn.open_run(place)
+    assert steps_of(run, "statistics/weights") == list(range(28))
+    assert run.attrs["wdyn"]["lost"]["rows"] == 0
 
 
 # A first snapshot that is large.

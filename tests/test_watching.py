@@ -1,10 +1,18 @@
 """Does watching attach to any loop, refuse what cannot work, and change nothing?"""
 
+import copy
+import gc
 import multiprocessing
+import pickle
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -445,6 +453,222 @@ def test_load_state_dict__comes_before_the_block(model: Tiny, place: Path) -> No
 def test_load_state_dict__refuses_what_is_no_state(bad: object, model: Tiny, place: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"needed is what Watch\.state_dict"):
         wdyn.watch(model, to=place).load_state_dict(bad)
+
+
+# Ends that no block sees, copies, and cells that are run again.
+
+
+def test_watch__that_nobody_holds_closes_itself_and_says_so(model: Tiny, place: Path) -> None:
+    optimizer = adamw(model)
+    w = wdyn.watch(model, optimizer, to=place, every=1).__enter__()
+    train(model, optimizer, 3)
+    with pytest.warns(WdynWarning, match="let go before its end, so it closes itself after step 3"):
+        del w
+        gc.collect()
+    assert hooks_of(optimizer) == 0
+    run = wdyn.open_run(place)
+    assert run.attrs["wdyn"]["closed"]
+    assert steps_of(run, "statistics/weights") == [0, 1, 2, 3]
+    train(model, optimizer, 1)
+
+
+def test_watch__that_a_thread_collects_is_closed_by_another(model: Tiny, place: Path) -> None:
+    """Garbage may be collected in the very thread that would be waited for."""
+    optimizer = adamw(model)
+    held = [wdyn.watch(model, optimizer, to=place, every=1).__enter__()]
+    train(model, optimizer, 2)
+    writer = held[0]._recording._background._writer
+    commit = writer.commit
+    writer.commit = lambda: (held.clear(), commit())[1]
+    with pytest.warns(WdynWarning, match="let go before its end"):
+        held[0].flush()
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join(60)
+    assert wdyn.open_run(place).attrs["wdyn"]["closed"]
+    assert hooks_of(optimizer) == 0
+
+
+def test_close__ends_what_was_entered_by_hand(model: Tiny, place: Path) -> None:
+    optimizer = adamw(model)
+    w = wdyn.watch(model, optimizer, to=place, every=1)
+    w.close()  # nothing to end yet
+    w.__enter__()
+    train(model, optimizer, 2)
+    w.close()
+    w.close()
+    train(model, optimizer, 2)
+    assert hooks_of(optimizer) == 0
+    assert steps_of(wdyn.open_run(place), "statistics/weights") == [0, 1, 2]
+
+
+def test_cell__that_is_run_again_after_an_interrupt_finds_its_run_closed(model: Tiny, place: Path) -> None:
+    optimizer = adamw(model)
+
+    def cell(**more: object) -> None:
+        with wdyn.watch(model, optimizer, to=place, every=1, **more):
+            train(model, optimizer, 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cell()
+    assert hooks_of(optimizer) == 0
+    with pytest.raises(RunExists, match=r"already holds a run\. Three ways on: .*resume=True.*to=.*delete"):
+        cell()
+    with pytest.raises(KeyboardInterrupt):
+        cell(resume=True)
+    assert steps_of(wdyn.open_run(place), "statistics/weights") == [0, 1, 2, 3, 4]
+
+
+def test_cell__that_is_run_again_while_its_watch_is_open_is_told_to_end_that_first(model: Tiny, place: Path) -> None:
+    optimizer = adamw(model)
+    w = wdyn.watch(model, optimizer, to=place, every=1)
+    w.__enter__()
+    train(model, optimizer, 1)
+    with pytest.raises(RunExists, match=r"still written by process \d+ on .*: end that first.*resume=True"):
+        wdyn.watch(model, optimizer, to=place, every=1)
+    again = wdyn.watch(model, optimizer, to=place, every=1, resume=True)
+    with pytest.raises(RunLocked, match=r"this very process; end that one first: .*close\(\)"):
+        again.__enter__()
+    assert hooks_of(optimizer) == 2
+    train(model, optimizer, 1)
+    with pytest.warns(WdynWarning, match="let go before its end"):
+        w = again  # as the same cell does, whose name for the watch is the same
+    with w:
+        train(model, optimizer, 1)
+    run = wdyn.open_run(place)
+    assert steps_of(run, "statistics/weights") == [0, 1, 2, 3]
+    assert len(run.attrs["wdyn"]["attempts"]) == 2
+
+
+def test_watch__two_on_one_optimizer_record_each_into_its_own_run(model: Tiny, tmp_path: Path) -> None:
+    optimizer = adamw(model)
+    one, two = tmp_path / "one.zarr", tmp_path / "two.zarr"
+    with wdyn.watch(model, optimizer, to=one, every=1):
+        train(model, optimizer, 2)
+        with wdyn.watch(model, optimizer, to=two, every=1):
+            train(model, optimizer, 3)
+        assert hooks_of(optimizer) == 2
+        train(model, optimizer, 1)
+    runs = [wdyn.open_run(path) for path in (one, two)]
+    assert [steps_of(run, "statistics/updates") for run in runs] == [[*range(7)], [*range(4)]]
+    long, short = (wdyn.statistics(run, "updates")["l2"] for run in runs)
+    np.testing.assert_array_equal(long.sel(step=[3, 4, 5]), short.sel(step=[1, 2, 3]))
+
+
+class Copied(torch.optim.SGD):
+    """An optimizer that says itself what is copied of it: all, hooks included."""
+
+    def __getstate__(self) -> dict[str, object]:
+        return dict(self.__dict__)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, Copied])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies__of_a_watched_model_and_optimizer_record_nothing(
+    kind: type[torch.optim.Optimizer], copied: Callable[[object], object], model: Tiny, place: Path
+) -> None:
+    optimizer = kind(model.parameters(), lr=1e-2)
+    with wdyn.watch(model, optimizer, to=place, every=1):
+        train(model, optimizer, 2)
+        other, its = copied((model, optimizer))
+        train(other, its, 5)
+        train(model, optimizer, 1)
+    assert not torch.equal(other.tok.weight, model.tok.weight)
+    train(other, its, 1)
+    assert steps_of(wdyn.open_run(place), "statistics/weights") == [0, 1, 2, 3]
+
+
+def test_copies__that_were_saved_load_where_there_is_no_wdyn(model: Tiny, place: Path, tmp_path: Path) -> None:
+    optimizer = adamw(model)
+    with wdyn.watch(model, optimizer, to=place):
+        (tmp_path / "hook").write_bytes(pickle.dumps(list(optimizer._optimizer_step_pre_hooks.values())))
+        train(model, optimizer, 1)
+    code = (
+        "import pickle, sys; hooks = pickle.load(open(sys.argv[1], 'rb')); "
+        "assert hooks[0](None, (), {}) is None; assert 'wdyn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "hook"], check=True, timeout=120)
+
+
+def test_copies__of_what_holds_a_watch_hold_the_same_one(model: Tiny, place: Path) -> None:
+    with wdyn.watch(model, to=place) as w:
+        assert copy.deepcopy({"trainer": w})["trainer"] is w
+        with pytest.raises(TypeError, match="belongs to its process and cannot be pickled"):
+            pickle.dumps(w)
+
+
+def test_watch__left_in_the_middle_of_a_step_has_no_row_of_torn_weights(model: Tiny, place: Path) -> None:
+    class Torn(torch.optim.SGD):
+        def step(self, closure: object = None) -> None:
+            with torch.no_grad():
+                model.tok.weight.fill_(torn)
+            if torn:
+                raise KeyboardInterrupt
+
+    torn = False
+    optimizer = Torn(model.parameters(), lr=0.1)
+    with (
+        pytest.warns(WdynWarning, match="left while step 2 was made or recorded"),
+        pytest.raises(KeyboardInterrupt),
+        wdyn.watch(model, optimizer, to=place, every=wdyn.at(0), snapshots=wdyn.at(0)) as w,
+    ):
+        optimizer.step()
+        w.log(loss=3.0)
+        torn = True
+        optimizer.step()
+    run = wdyn.open_run(place)
+    assert steps_of(run, "statistics/weights") == steps_of(run, "states") == [0]
+    assert float(run["scalars/loss"].sel(step=1)) == 3.0
+
+
+def test_flush_on_sigterm__needs_the_main_thread(model: Tiny, place: Path) -> None:
+    w = wdyn.watch(model, to=place, flush_on_sigterm=True)
+    with ThreadPoolExecutor(1) as other:
+        with pytest.raises(InvalidArgument, match="handles signals in the main thread alone"):
+            other.submit(w.__enter__).result()
+    assert not place.exists()
+
+
+def test_flush_on_sigterm__leaves_the_handler_that_was_there_in_any_order_of_ends(
+    model: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def own(number: int, frame: object) -> None:
+        seen.append(number)
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        one, two = (
+            wdyn.watch(model, to=tmp_path / f"{at}.zarr", every=1, flush_on_sigterm=True).__enter__() for at in (1, 2)
+        )
+        for w in (one, two):
+            w.step()
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+        assert (one.committed, two.committed) == (1, 1)
+        one.close()
+        two.close()
+        assert signal.getsignal(signal.SIGTERM) is own
+        with wdyn.watch(model, to=tmp_path / "3.zarr", flush_on_sigterm=True):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_run__that_was_deleted_and_begun_anew_is_not_written_by_its_old_writer(model: Tiny, place: Path) -> None:
+    old = wdyn.watch(model, to=place, every=1).__enter__()
+    old.step()
+    shutil.rmtree(place)
+    new = "import sys, torch, wdyn; w = wdyn.watch(torch.nn.Linear(2, 2), to=sys.argv[1]).__enter__(); w.step()"
+    subprocess.run([sys.executable, "-c", new, place], check=True, timeout=120)
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    with pytest.warns(WdynWarning, match="was deleted, or replaced by another run, while it was written"):
+        old.step()
+        old.close()
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
 # Forks, speed, other people's models.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ class Batch:
     snapshot: Snapshot | None = None
     declaration: Declaration | None = None
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Memory that the batch holds."""
         return sum(row.nbytes for row in self.rows) + (self.snapshot.nbytes if self.snapshot else 0)
@@ -134,6 +135,8 @@ class Before:
         The last step of its lineage.
     statistics
         Statistics of the weights at the step that is continued from, by name, over the table; empty without a row.
+    reached
+        What it held of the step that led there, by group: updates, gradients, relations and scalars.
     first
         The weights at its first row, by name and without their layer axis, where they were asked for and kept.
     """
@@ -143,4 +146,5 @@ class Before:
     last_step: int
     statistics: Mapping[str, npt.NDArray[np.float64]]
     parts: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    reached: Mapping[str, Row] = field(default_factory=dict)
     first: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)

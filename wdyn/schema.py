@@ -124,6 +124,21 @@ class Kind(StrEnum):
     BUFFER = "buffer"
 
 
+class State(StrEnum):
+    """What became of a parameter, from one model to another."""
+
+    EQUAL = "equal"
+    """The same dtype and the same bits."""
+    CAST = "cast"
+    """Rounded to another dtype and not changed otherwise, whichever dtype it is kept in."""
+    CHANGED = "changed"
+    RESHAPED = "reshaped"
+    MISSING = "missing"
+    EXTRA = "extra"
+    LEFT_OUT = "left out"
+    """Not there under this name, but under one that shares its memory."""
+
+
 # Statistics of one tensor. Counts are int64 on disk (-1: not recorded), the rest float64 (NaN: not recorded).
 COUNTS: Final = ("count", "zeros", "nonfinite", "nans", "infs")
 MOMENTS: Final = ("mean", "std", "rms", "min", "max", "abs_max", "l1", "l2", "skewness", "kurtosis")
@@ -148,7 +163,8 @@ RELATION_NAMES: Final = (
 # What changes about a parameter while it trains, one row for each recorded step (int64, -1: not recorded).
 SHARES_WITH: Final = "shares_with"
 TRAINABLE: Final = "trainable"
-STATE_NAMES: Final = (SHARES_WITH, TRAINABLE, GROUP)
+SAME_TENSOR: Final = "same_tensor"
+STATE_NAMES: Final = (SHARES_WITH, TRAINABLE, GROUP, SAME_TENSOR)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from torch import nn
 from torch.optim import Optimizer
@@ -14,9 +15,11 @@ from torch.optim import Optimizer
 from wdyn.capture.anatomy import addresses
 from wdyn.capture.choosing import Select, wanted_by
 from wdyn.capture.declared import Declared
+from wdyn.capture.hooks import attach
 from wdyn.capture.optimizers import as_optimizers, skipped_step
-from wdyn.capture.plan import Plan
+from wdyn.capture.plan import DROP, Plan, check_when_full
 from wdyn.capture.schedule import Decision, as_schedule, budget
+from wdyn.capture.termination import Termination, check_main_thread
 from wdyn.capture.watched import check_compression, check_model, declared_parts, quantities
 from wdyn.errors import InvalidArgument
 from wdyn.recording import Recording
@@ -40,6 +43,8 @@ def watch(
     resume: bool | int = False,
     disk_limit: int = 10 * 2**30,
     queue_bytes: int = 2**30,
+    when_full: str = DROP,
+    flush_on_sigterm: bool = False,
 ) -> Watch:
     """Record what happens to the weights of `model` while the block runs.
 
@@ -100,8 +105,14 @@ def watch(
     disk_limit
         Bytes that the default snapshots may take.
     queue_bytes
-        Memory that rows and snapshots may hold while they wait for the disk; a quarter of it is kept for rows. A
-        snapshot that finds no room is dropped, counted, and warned about once.
+        Memory that rows and snapshots may hold while they wait for the disk; a quarter of it is kept for rows.
+    when_full
+        What a snapshot does that finds no room there: ``"drop"``, it is left out, counted, and warned about once; or
+        ``"block"``, training waits until the disk has taken what is before it. Rows always wait. Nothing waits for a
+        disk that takes no writes: what finds no room then is counted as lost.
+    flush_on_sigterm
+        Whether SIGTERM, by which a scheduler says that it will kill soon, first waits until all that was recorded is
+        durable. Then the program does what it did before at that signal. Only in the main thread.
 
     Returns
     -------
@@ -121,24 +132,33 @@ def watch(
         raise InvalidArgument(f"snapshots={snapshots!r}: needed is a number of steps, a schedule, or None")
     check_model(model)
     declared = declared_parts(parts, model)
+    known = addresses(model, parts=declared) if select is not None else []
+    wanted = wanted_by(select, known)
     plan = Plan(
         place=check_place(to, resume=resume),
         rows=as_schedule(budget(0.01) if every is None else every, "every"),
         snapshots=None if isinstance(snapshots, str) else as_schedule(snapshots, "snapshots"),
         what=quantities(what),
-        wanted=wanted_by(select, addresses(model, parts=declared) if select is not None else ()),
+        wanted=wanted,
+        left_out=tuple(one.name for one in known if not wanted(one)),
         parts=declared,
         heads=heads,
         compression=check_compression(compression),
         resume=resume,
         disk_limit=disk_limit,
         queue_bytes=queue_bytes,
+        when_full=check_when_full(when_full),
+        flush_on_sigterm=flush_on_sigterm,
     )
     return Watch(model, as_optimizers(optimizer), plan)
 
 
 class Watch:
-    """A recording in progress, made by `watch`; the object of the ``with`` block."""
+    """A recording in progress, made by `watch`; the object of the ``with`` block.
+
+    A program that exits inside the block loses nothing. Where the block is entered by hand, as over several cells of a
+    notebook, ``w = wdyn.watch(...); w.__enter__()``, call `close` at its end; a watch that nobody holds closes itself.
+    """
 
     def __init__(self, model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan) -> None:
         self._model, self._optimizers, self._plan = model, optimizers, plan
@@ -188,9 +208,25 @@ class Watch:
         """Keep all weights exactly, at the present step; waits for room in the queue."""
         self._running("snapshot").snapshot()
 
+    def row(self) -> None:
+        """Record a row now, as the end of the block does: before other weights are loaded, which are of no step."""
+        self._running("row").row()
+
+    def count_on(self, step: int) -> None:
+        """Count on from `step`, for a trainer whose own count holds steps that its GradScaler skipped.
+
+        The skipped ones have no row. A step below the present one changes nothing.
+        """
+        self._running("count_on").count_on(step)
+
     def flush(self) -> int:
         """Wait until all that was recorded is durable and visible; return the last committed step."""
         return self._running("flush").flush()
+
+    def close(self) -> None:
+        """Do what the end of the block does, for a watch that was entered by hand. Safe to call twice."""
+        if self._exit is not None:
+            self._exit.close()
 
     def state_dict(self) -> dict[str, int]:
         """Give what the user's own checkpoint should hold, so that a resumed run counts on from it."""
@@ -209,32 +245,49 @@ class Watch:
                 "load_state_dict came after the block was entered, when the first row was written; call it before, "
                 "as in: w = wdyn.watch(..., resume=True); w.load_state_dict(state); with w: ..."
             )
-        if not isinstance(state, Mapping) or not isinstance(state.get("step"), int):
+        step = state.get("step") if isinstance(state, Mapping) else None
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
             raise InvalidArgument(f"load_state_dict got {state!r}; needed is what Watch.state_dict() gave")
-        self._loaded_step = state["step"]
+        self._loaded_step = step
 
     def __enter__(self) -> Self:
         if self._recording is not None:
             raise InvalidArgument("this watch was entered before; make a new one with wdyn.watch(...)")
+        if self._plan.flush_on_sigterm:
+            check_main_thread()
         with ExitStack() as undo:
             self._recording = Recording(self._model, self._optimizers, self._plan, loaded_step=self._loaded_step)
+            if self._plan.flush_on_sigterm:
+                undo.callback(Termination(self._recording.flush, turn=self._recording.turn).restore)
             undo.callback(self._recording.finish)
-            for optimizer in self._optimizers:
-                undo.callback(optimizer.register_step_pre_hook(self._before).remove)
-            if self._optimizers:
-                undo.callback(self._optimizers[-1].register_step_post_hook(self._after).remove)
+            undo.push(attach(self._optimizers, before=self._before, after=self._after))
             self._exit = undo.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._exit is not None:
-            self._exit.close()
+        self.close()
 
-    def _before(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+    def __del__(self) -> None:
+        if self._exit is not None and self._recording is not None:
+            self._recording.let_go()
+            if threading.current_thread() is threading.main_thread():
+                self.close()
+            else:  # garbage is collected in any thread, also in the one that is to be waited for
+                threading.Thread(target=self._exit.close).start()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # who copies what holds a watch, such as a trainer, copies no recording
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Watch belongs to its process and cannot be pickled; leave it out of what is saved or sent")
+
+    def _before(self, optimizer: Optimizer) -> None:
         self._running("a hook").before_step(optimizer)
 
-    def _after(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        if not skipped_step(optimizer):
+    def _after(self, optimizer: Optimizer) -> None:
+        if skipped_step(optimizer):
+            self._running("a hook").skip_step()
+        else:
             self._running("a hook").after_step()
 
     def _running(self, name: str) -> Recording:

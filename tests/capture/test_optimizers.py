@@ -10,13 +10,21 @@ from torch import nn
 from wdyn.capture.optimizers import (
     about,
     as_optimizers,
+    by_name,
     gradient_scale,
     group_of_parameter,
     hyperparameters,
     loss_scale,
     skipped_step,
+    unused,
 )
 from wdyn.errors import InvalidArgument
+
+
+def read(optimizers: list[torch.optim.Optimizer], *, read_tensors: bool = False) -> dict[str, np.ndarray]:
+    """The settings of one step, by name."""
+    (named,) = by_name([hyperparameters(optimizers, read_tensors=read_tensors)])
+    return named
 
 
 @pytest.fixture
@@ -41,28 +49,28 @@ def test_groups__are_numbered_on_over_optimizers(parameters: list[nn.Parameter])
     one = torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:2], "lr": 0.5}], lr=1.0)
     two = torch.optim.Adam(parameters[2:], lr=0.25, weight_decay=0.1)
     assert [group_of_parameter([one, two])[id(p)] for p in parameters] == [0, 1, 2]
-    read = hyperparameters([one, two], read_tensors=False)
-    np.testing.assert_array_equal(read["lr"], [1.0, 0.5, 0.25])
-    np.testing.assert_array_equal(read["weight_decay"], [0, 0, 0.1])
+    found = read([one, two])
+    np.testing.assert_array_equal(found["lr"], [1.0, 0.5, 0.25])
+    np.testing.assert_array_equal(found["weight_decay"], [0, 0, 0.1])
 
 
 def test_hyperparameters__a_group_without_one_shows_nan(parameters: list[nn.Parameter]) -> None:
     plain, decayed = torch.optim.Rprop(parameters[:1], lr=0.5), torch.optim.SGD(parameters[1:], weight_decay=0.25)
-    read = hyperparameters([plain, decayed], read_tensors=False)
-    np.testing.assert_array_equal(read["weight_decay"], [np.nan, 0.25])
-    assert set(hyperparameters([plain], read_tensors=False)) == {"lr"}
-    assert hyperparameters([], read_tensors=False) == {}
+    found = read([plain, decayed])
+    np.testing.assert_array_equal(found["weight_decay"], [np.nan, 0.25])
+    assert set(read([plain])) == {"lr"}
+    assert read([]) == {}
 
 
 def test_hyperparameters__betas_and_momentum_are_told_where_groups_have_them(parameters: list[nn.Parameter]) -> None:
     adam = torch.optim.AdamW([{"params": parameters[:1]}, {"params": parameters[1:2], "betas": (0.5, 0.25)}])
     sgd = torch.optim.SGD(parameters[2:], lr=1.0, momentum=0.75)
-    read = hyperparameters([adam, sgd], read_tensors=False)
-    assert set(read) == {"lr", "weight_decay", "beta1", "beta2", "momentum"}
-    np.testing.assert_array_equal(read["beta1"], [0.9, 0.5, np.nan])
-    np.testing.assert_array_equal(read["beta2"], [0.999, 0.25, np.nan])
-    np.testing.assert_array_equal(read["momentum"], [np.nan, np.nan, 0.75])
-    assert set(hyperparameters([adam], read_tensors=False)) == {"lr", "weight_decay", "beta1", "beta2"}
+    found = read([adam, sgd])
+    assert set(found) == {"lr", "weight_decay", "beta1", "beta2", "momentum"}
+    np.testing.assert_array_equal(found["beta1"], [0.9, 0.5, np.nan])
+    np.testing.assert_array_equal(found["beta2"], [0.999, 0.25, np.nan])
+    np.testing.assert_array_equal(found["momentum"], [np.nan, np.nan, 0.75])
+    assert set(read([adam])) == {"lr", "weight_decay", "beta1", "beta2"}
 
 
 @pytest.mark.parametrize(
@@ -79,25 +87,55 @@ def test_hyperparameters__of_optimizers_from_elsewhere(
 ) -> None:
     optimizer = torch.optim.SGD(parameters, lr=1.0)
     optimizer.param_groups[0] = {"params": parameters, **settings}
-    read = hyperparameters([optimizer], read_tensors=False)
-    assert {name: values[0] for name, values in read.items()} == expected
+    found = read([optimizer])
+    assert {name: values[0] for name, values in found.items()} == expected
 
 
 def test_hyperparameters__a_learning_rate_of_many_elements_is_nan(parameters: list[nn.Parameter]) -> None:
     optimizer = torch.optim.SGD(parameters, lr=1.0)
     optimizer.param_groups[0]["lr"] = torch.ones(3)
-    assert np.isnan(hyperparameters([optimizer], read_tensors=True)["lr"]).all()
+    assert np.isnan(read([optimizer], read_tensors=True)["lr"]).all()
 
 
 def test_hyperparameters__read_a_learning_rate_that_is_a_tensor(parameters: list[nn.Parameter]) -> None:
     optimizer = torch.optim.Adam(parameters, lr=torch.tensor(0.5))
-    np.testing.assert_array_equal(hyperparameters([optimizer], read_tensors=True)["lr"], [0.5])
+    np.testing.assert_array_equal(read([optimizer], read_tensors=True)["lr"], [0.5])
 
 
 def test_hyperparameters__do_not_wait_for_a_device(parameters: list[nn.Parameter]) -> None:
     optimizer = torch.optim.Adam(parameters, lr=torch.tensor(0.5))
     optimizer.param_groups[0]["lr"] = torch.tensor(0.5, device="meta")  # reading it would raise
-    assert np.isnan(hyperparameters([optimizer], read_tensors=False)["lr"]).all()
+    assert np.isnan(read([optimizer])["lr"]).all()
+
+
+def test_by_name__keeps_steps_apart_when_groups_and_settings_come_and_go(parameters: list[nn.Parameter]) -> None:
+    optimizer = torch.optim.SGD(parameters[:1], lr=1.0, momentum=0.5)
+    steps = [hyperparameters([optimizer], read_tensors=False)]
+    optimizer.param_groups[0]["lr"] = 0.25
+    steps += [hyperparameters([optimizer], read_tensors=False), unused(steps[0])]
+    optimizer.add_param_group({"params": parameters[1:], "lr": 2.0})
+    del optimizer.param_groups[0]["momentum"]
+    optimizer.param_groups[1]["momentum"] = None
+    steps += [hyperparameters([optimizer], read_tensors=False)]
+    first, second, none, grown = by_name(steps)
+    assert (first["lr"].tolist(), second["lr"].tolist(), grown["lr"].tolist()) == ([1.0], [0.25], [0.25, 2.0])
+    assert first["momentum"].tolist() == second["momentum"].tolist() == [0.5]
+    assert "momentum" not in grown
+    assert set(none) == set(first)
+    assert np.isnan(list(none.values())).all()
+
+
+def test_hyperparameters__are_what_they_were_at_their_step(parameters: list[nn.Parameter]) -> None:
+    rate, betas = torch.tensor(0.5), [0.5, 0.25]
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    optimizer.param_groups[0]["betas"] = betas
+    before = hyperparameters([optimizer], read_tensors=False)
+    rate.fill_(0.125)
+    betas[0] = 0.75
+    after = hyperparameters([optimizer], read_tensors=False)
+    first, second = by_name([before, after])
+    assert (first["lr"][0], second["lr"][0]) == (0.5, 0.125)
+    assert (first["beta1"][0], second["beta1"][0]) == (0.5, 0.75)
 
 
 def test_skipped_step__is_told_by_what_the_scaler_found(parameters: list[nn.Parameter]) -> None:

@@ -69,3 +69,10 @@ def test_products__of_empty_tensors_are_zero() -> None:
 def test_products__of_unequal_shapes_are_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"\(2,\) and \(2,\) and \(3,\)"):
         products([torch.ones(2)], minus=[torch.ones(2)], others=[torch.ones(3)])
+
+
+def test_products__of_infinities_are_not_finite_and_warn_of_nothing() -> None:
+    infinite = torch.tensor([torch.inf, 1.0])
+    got = products([infinite, infinite], minus=[infinite, torch.ones(2)], others=[torch.ones(2), torch.zeros(2)])
+    assert np.isnan(got[:, 0]).all()
+    np.testing.assert_array_equal(got[:, 1], [2, 0])

@@ -1,6 +1,7 @@
 """Is there one writer at a time, and none left after a kill?"""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def test_forked_child__neither_holds_nor_releases(run):
     lock = Lock(run)
     code = f"""
 import os
+import shutil
 from pathlib import Path
 from wdyn.errors import RunLocked
 from wdyn.store.lock import Lock
@@ -176,3 +178,45 @@ def test_holder__takes_nothing_from_the_process_that_holds_it(run):
 def test_holder__writes_nothing_where_nobody_ever_wrote(run):
     assert holder_of(run) == ""
     assert list(run.iterdir()) == []
+
+
+def test_lock__knows_that_another_run_took_the_place_of_its_own_and_leaves_that_alone(run):
+    lock = Lock(run)
+    assert not lock.guards_another
+    shutil.rmtree(run / FOLDER)
+    assert lock.guards_another
+    assert from_elsewhere(run) == "got it"
+    (run / FOLDER / "owner.json").write_text("{}")
+    assert lock.guards_another
+    lock.release()
+    assert (run / FOLDER / "owner.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "\\xff", '{"pid": 1}'])
+def test_owner__that_a_kill_left_torn_does_no_harm(run, text):
+    (run / FOLDER).mkdir()
+    (run / FOLDER / "owner.json").write_bytes(text.encode("latin-1"))
+    assert holder_of(run) == ""
+    lock = Lock(run)
+    assert f"process {os.getpid()} on" in from_elsewhere(run)
+    (run / FOLDER / "owner.json").write_bytes(text.encode("latin-1"))
+    assert "is being written by another process" in from_elsewhere(run)
+    lock.release()
+
+
+def test_forked_child__can_claim_a_run_though_a_thread_of_its_parent_was_about_to(run):
+    """The mutex that the other thread held is never released in the child."""
+    code = f"""
+import os, signal, threading
+from pathlib import Path
+from wdyn.store import lock
+with lock._one_at_a_time():
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        lock.Lock(Path({str(run)!r})).release()
+        os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

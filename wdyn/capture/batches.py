@@ -52,9 +52,9 @@ class Batches:
         if self._states_at != step:
             given.append(self._recorder.states_row(step))
             self._states_at = step
-        given += self._scalars.take(before=step)
         kept = self._recorder.snapshot(step) if snapshot else None
         self._recorder.forget()
+        given += self._scalars.take(before=step)  # last: an interrupt in what takes long must not lose them
         return Batch(step, tuple(given), kept, declaration)
 
     def _look(self, step: int, *, for_snapshot: bool) -> Declaration | None:

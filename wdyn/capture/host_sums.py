@@ -64,16 +64,16 @@ def host_sums(populations: Sequence[Aligned], *, way: Way | None = None) -> tupl
     counts = np.zeros((len(cut), bins.CODES), dtype=np.int64)
     lock = Lock()
 
-    def work(batches: Iterator[tuple[int, Sequence[Aligned]]]) -> None:
+    def work(numbered: Iterator[tuple[int, Sequence[Aligned]]]) -> None:
         kernel = way.make()
-        for start, batch in batches:
+        for start, batch in numbered:
             these = slice(start, start + len(batch))
             sums[these], found = kernel(batch)
             with lock:
                 for population, row in zip(owner[these], found, strict=True):
                     counts[population] += row
 
-    share(list(_batches([piece for some in cut for piece in some], way)), work, elements=elements)
+    share(list(batches([piece for some in cut for piece in some], way=way)), work, elements=elements)
     return join(sums, sizes=np.array([len(some) for some in cut], dtype=np.int64)), counts
 
 
@@ -92,15 +92,18 @@ def _compiled_or_plain() -> Way:
     return Way(lambda: compiled_kernel, piece=1 << 20, together=1)
 
 
-def _batches(cut: Iterable[Aligned], way: Way) -> Iterator[tuple[int, list[Aligned]]]:
+def batches(cut: Iterable[Aligned], *, way: Way) -> Iterator[tuple[int, list[Aligned]]]:
     """Group neighbours of one kind, each group with the number of its first piece."""
     batch: list[Aligned] = []
     start = size = 0
+    kind = False
     for number, piece in enumerate(cut):
-        size += piece[0].numel()
-        if batch and (size > way.piece or len(batch) == way.together or narrow(piece) != narrow(batch[0])):
+        length, own = piece[0].numel(), narrow(piece)
+        size += length
+        if batch and (size > way.piece or len(batch) == way.together or own != kind):
             yield start, batch
-            start, size, batch = number, piece[0].numel(), []
+            start, size, batch = number, length, []
         batch.append(piece)
+        kind = own
     if batch:
         yield start, batch

@@ -25,12 +25,17 @@ def pieces(tensors: Aligned, *, size: int) -> Iterator[Aligned]:
     InvalidArgument
         Their shapes differ.
     """
-    if len({one.shape for one in tensors}) > 1:
+    first = tensors[0]
+    if any(one.shape != first.shape for one in tensors):
         shapes = " and ".join(str(tuple(one.shape)) for one in tensors)
         raise InvalidArgument(f"Tensors of the shapes {shapes} are to be compared by element; give equal shapes.")
-    plain = tuple(one.detach().resolve_neg().resolve_conj() for one in tensors)
-    if plain[0].numel():
-        yield from cut(_merged(plain), size=size)
+    if first.numel():
+        yield from cut(_merged(tuple(map(_plain, tensors))), size=size)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    detached = tensor.detach()
+    return detached.resolve_neg().resolve_conj() if detached.is_neg() or detached.is_conj() else detached
 
 
 def _merged(tensors: Aligned) -> Aligned:

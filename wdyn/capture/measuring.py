@@ -12,6 +12,7 @@ from torch import Tensor
 from wdyn import bins, schema
 from wdyn.capture.partition import Partition
 from wdyn.capture.statistics import Measured, measure
+from wdyn.capture.statistics import together as behind
 from wdyn.naming import part_label
 from wdyn.rows import Counts, Row, Values
 
@@ -82,14 +83,12 @@ def together(several: Sequence[Measurement]) -> Measurement:
 
 
 def _together(several: Sequence[Populations]) -> Populations:
-    sums = np.concatenate([one.measured.sums for one in several])
-    histograms = np.concatenate([one.measured.histograms for one in several])
     place: dict[str, int] = {}
     first = 0
     for one in several:
         place |= {name: first + at for name, at in one.place.items()}
         first += len(one.measured.sums)
-    return Populations(Measured(sums, histograms), place)
+    return Populations(behind([one.measured for one in several]), place)
 
 
 def quantity_rows(
@@ -122,7 +121,8 @@ def spread(values: Values, at: Mapping[int, int], *, shown: Shown) -> Values:
 def _counts(measured: Measured, at: Mapping[int, int], *, shown: Shown) -> Counts:
     """As `spread`, without ever holding every column: nearly all counts are zero."""
     filled = np.array(sorted(at), dtype=np.int64)
-    few = Counts.of(measured.histograms[[at[column] for column in filled.tolist()]], absent=np.empty(0, np.int64))
-    row, inside = np.divmod(few.at, bins.COUNT)
+    counts = measured.counts[[at[column] for column in filled.tolist()]]
+    row, inside = np.nonzero(counts)
     absent = np.setdiff1d(np.arange(shown.columns), filled)
-    return Counts((shown.columns, bins.COUNT), filled[row] * bins.COUNT + inside, few.counts, absent)
+    places = filled[row] * bins.COUNT + measured.used[inside]
+    return Counts((shown.columns, bins.COUNT), places, counts[row, inside], absent)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.optim import Optimizer
 
@@ -13,7 +15,10 @@ from wdyn.errors import InvalidArgument
 
 HYPERPARAMETERS = ("lr", "weight_decay", "momentum", "beta1", "beta2")
 
-_NOTHING, _PLAIN = {type(None)}, {float}
+Settings = tuple[tuple[float | None, ...], ...]
+"""(group, `HYPERPARAMETERS`): None where a group has no such setting."""
+
+_PLAIN = frozenset({float, type(None)})
 _PAIR = (tuple, list)
 
 
@@ -57,27 +62,41 @@ def group_of_parameter(optimizers: Sequence[Optimizer]) -> dict[int, int]:
     return {id(parameter): number for number, group in enumerate(groups(optimizers)) for parameter in group["params"]}
 
 
-def hyperparameters(optimizers: Sequence[Optimizer], *, read_tensors: bool) -> dict[str, Sequence[float]]:
-    """Give each of `HYPERPARAMETERS` that some group has, by group; NaN where a group has none.
+def hyperparameters(optimizers: Sequence[Optimizer], *, read_tensors: bool) -> Settings:
+    """Give what each group has now of `HYPERPARAMETERS`; this runs at every step, and `by_name` makes arrays of it.
 
     One may be a tensor; reading it may wait for the device, so it is NaN unless `read_tensors`.
     """
-    columns = zip(*map(_settings_of, groups(optimizers)), strict=True)
-    found: dict[str, Sequence[float]] = {}
-    for name, values in zip(HYPERPARAMETERS, columns, strict=False):
-        kinds = set(map(type, values))  # this runs at every step, so what is usual comes first
-        if kinds == _PLAIN:
-            found[name] = values
-        elif kinds != _NOTHING:
-            found[name] = [_number(value, read_tensors=read_tensors) for value in values]
-    return found
+    return tuple([_settings_of(group, read_tensors=read_tensors) for one in optimizers for group in one.param_groups])
 
 
-def _settings_of(group: dict[str, Any]) -> tuple[Any, ...]:
+def unused(settings: Settings) -> Settings:
+    """Put NaN in the place of each setting, at a step that used none."""
+    return tuple(tuple(None if value is None else np.nan for value in group) for group in settings)
+
+
+def by_name(several: Iterable[Settings]) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
+    """Give, for the settings of each step, every one of `HYPERPARAMETERS` that some group has.
+
+    Each is (group,); NaN where a group has none.
+    """
+    for count, same in groupby(several, key=len):
+        steps = list(same)
+        table = np.array(steps, dtype=object).reshape(len(steps), count, len(HYPERPARAMETERS))
+        present = np.not_equal(table, np.array(None, dtype=object)).any(axis=1)
+        numbers = np.ascontiguousarray(table.swapaxes(1, 2), dtype=np.float64)  # None becomes NaN
+        for step, here in zip(numbers, present.tolist(), strict=True):
+            yield {name: step[at] for at, name in enumerate(HYPERPARAMETERS) if here[at]}
+
+
+def _settings_of(group: dict[str, Any], *, read_tensors: bool) -> tuple[float | None, ...]:
     """Give the values of `HYPERPARAMETERS`; torch keeps the betas as a pair."""
     betas = group.get("betas")
     beta1, beta2 = betas[:2] if isinstance(betas, _PAIR) and len(betas) > 1 else (None, None)
-    return group.get("lr"), group.get("weight_decay"), group.get("momentum"), beta1, beta2
+    values = group.get("lr"), group.get("weight_decay"), group.get("momentum"), beta1, beta2
+    if _PLAIN.issuperset(map(type, values)):
+        return values
+    return tuple(None if value is None else _number(value, read_tensors=read_tensors) for value in values)
 
 
 def _number(value: object, *, read_tensors: bool) -> float:
@@ -88,7 +107,10 @@ def _number(value: object, *, read_tensors: bool) -> float:
 
 
 def skipped_step(optimizer: Optimizer) -> bool:
-    """Whether a fused optimizer, told by a GradScaler that gradients overflowed, left the weights alone."""
+    """Whether a fused optimizer, told by a GradScaler that gradients overflowed, left the weights alone.
+
+    What it was told lies on the device of the gradients: on a GPU this waits, once a step, for it to be known there.
+    """
     found = getattr(optimizer, "found_inf", None)
     return found is not None and bool(found)
 

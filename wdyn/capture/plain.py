@@ -16,14 +16,22 @@ from wdyn import bins
 from wdyn.capture.layout import Aligned, cut, exact_in_float32
 from wdyn.capture.sums import EMPTY, Sums
 
-BATCH = 1 << 17
+BATCH = 1 << 18
 TOGETHER = 64
 """Most pieces that are measured as one: each needs counters."""
-_FEW = 8
-"""Up to so many pieces of a batch are gone through one by one: what spreads a number over each costs more."""
+_SHORT = 1 << 14
+"""Length below which pieces are, on average, too short to be gone through one by one."""
 _UNTHREADED = 1 << 15
 """Elements up to which torch starts no threads, which would stall where cores are shared with training."""
+_COUNTED = 30 << 10
+"""Elements that torch counts at once: it looks for their extremes first, in threads where there are more."""
 _DOT = 1 << 12
+_OFF_CENTRE = 0.25
+"""Share of the mean in the mean square from which on powers are summed about the mean, and not about zero."""
+_LEADING = np.int64(-1 << 50)
+"""Sign, exponent and two bits of mantissa of a float64."""
+_DIRECT = frozenset({torch.float32, torch.float64})
+"""What numpy reads and widens by itself."""
 
 Block = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Wide = npt.NDArray[np.float64]
@@ -36,28 +44,33 @@ class PlainKernel:
 
     def __init__(self) -> None:
         self._values, self._codes = np.empty(BATCH, dtype=np.float32), np.empty(BATCH, dtype=np.int32)
-        self._wide, self._deviation, self._square = np.empty((3, BATCH))
+        self._wide, self._square, self._product = np.empty((3, BATCH))
 
     def __call__(self, batch: Sequence[Aligned]) -> tuple[Sums, Counts]:
         """Give the sums (piece, `sums.NAMES`) and counts (piece, `bins.CODES`) of a batch of one kind."""
         lengths = np.array([piece[0].numel() for piece in batch])
         size = int(lengths.sum())
         wide, codes = self._wide[:size], self._codes[:size]
-        with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are counted; so is what they turn into
+        with np.errstate(
+            invalid="ignore", over="ignore", under="ignore"
+        ):  # NaN and Inf are counted; so is what they turn into
             if narrow(batch[0]):
-                values: Block = self._narrow_values(batch, size)
-                np.right_shift(values.view(np.uint32), 21, out=codes.view(np.uint32))
+                values: Block = (own := self._narrow_values(batch, size))
+                _lead(own, codes)
                 np.copyto(wide, values)
             else:
                 place(batch, wide)
                 values = wide
-                _lead(wide, codes)
+                short = self._values[:size]
+                np.bitwise_and(wide.view(np.int64), _LEADING, out=self._product[:size].view(np.int64))
+                np.copyto(short, self._product[:size], casting="same_kind")  # exact, but for what is tiny, or too large
+                _lead(short, codes)
             return self._measure(values, wide, codes, lengths)
 
-    def _narrow_values(self, batch: Sequence[Aligned], size: int) -> Block:
+    def _narrow_values(self, batch: Sequence[Aligned], size: int) -> npt.NDArray[np.float32]:
         tensor = batch[0][0]
         if len(batch) == 1 and tensor.dtype == torch.float32 and tensor.is_contiguous():
-            own: Block = tensor.view(-1).numpy()
+            own: npt.NDArray[np.float32] = tensor.view(-1).numpy()
             return own
         values = self._values[:size]
         place(batch, values)
@@ -67,8 +80,8 @@ class PlainKernel:
         counts = _counts(codes, lengths)
         starts = np.cumsum(lengths) - lengths
         sums = np.zeros((len(lengths), 11))
-        if counts[:, bins.CODES_NEAR_ZERO].any():
-            sums[:, 8] = _move_zeros(wide, starts, counts)
+        _move_zeros(wide, starts, lengths, counts)
+        sums[:, 8] = counts[:, bins.CODE_OF_ZERO]
         if counts[:, bins.CODES_BEYOND].any() and not (finite := np.isfinite(wide)).all():
             sums[:, 9:] = _move_nans(wide, starts, codes, counts)
             lengths = np.add.reduceat(finite, starts, dtype=np.int64)
@@ -82,20 +95,30 @@ class PlainKernel:
         return sums, counts
 
     def _moments(self, values: Block, wide: Wide, n: Counts) -> Sums:
-        """Sums of finite numbers, up to the zeros; no piece is empty, but there may be none."""
+        """Sums of finite numbers, up to the zeros; no piece is empty, but there may be none. It changes `wide`."""
         if len(n) == 0:
             return np.empty((0, 8))
         starts = np.cumsum(n) - n
-        deviation, square = self._deviation[: len(wide)], self._square[: len(wide)]
+        square, product = self._square[: len(wide)], self._product[: len(wide)]
         low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-        mean = np.add.reduceat(wide, starts) / n
-        mean = np.minimum(np.maximum(mean, low), high)  # equal numbers are not to differ from their mean by rounding
-        _less(wide, mean, starts, deviation)
-        np.multiply(deviation, deviation, out=square)
-        pairs = (deviation, deviation), (square, deviation), (square, square)
-        m2, m3, m4 = (_dots(a, b, starts) for a, b in pairs)
-        l1 = np.add.reduceat(np.abs(wide, out=deviation), starts)
-        return np.array([n, mean, m2, m3, m4, l1, low, high]).T
+        total = np.add.reduceat(wide, starts)
+        mean = np.minimum(np.maximum(total / n, low), high)  # equal numbers are not to differ from it by rounding
+        l1 = np.add.reduceat(np.abs(wide, out=product), starts)
+        s2 = np.add.reduceat(np.multiply(wide, wide, out=square), starts)
+        far = ~(total * total < _OFF_CENTRE * n * s2)
+        for piece in np.flatnonzero(far):
+            here = slice(starts[piece], starts[piece] + n[piece])
+            wide[here] -= mean[piece]
+            s2[piece] = np.multiply(wide[here], wide[here], out=square[here]).sum()
+        s3, s4 = dots(square, wide, starts, product), dots(square, square, starts, product)
+        return np.array([n, mean, *_about(np.where(far, 0, mean), n, s2, s3, s4), l1, low, high]).T
+
+
+def _about(mean: Wide, n: Counts, s2: Wide, s3: Wide, s4: Wide) -> tuple[Wide, Wide, Wide]:
+    """Turn sums of powers into those about the mean: by so little that nothing is lost, for it is near zero."""
+    m2 = s2 - n * mean**2
+    m3 = s3 - 3 * mean * s2 + 2 * n * mean**3
+    return m2, m3, s4 - 4 * mean * s3 + 6 * mean**2 * s2 - 3 * n * mean**4
 
 
 def narrow(piece: Aligned) -> bool:
@@ -111,6 +134,12 @@ def modulus(tensor: Tensor, minus: Tensor | None = None) -> Tensor:
 
 def place(batch: Sequence[Aligned], into: Block) -> None:
     """Put pieces into a buffer, one after another, less what is to be subtracted."""
+    if all(one.dtype in _DIRECT and one.dim() == 1 for piece in batch for one in piece):
+        columns = [[one.numpy() for one in same] for same in zip(*batch, strict=True)]
+        np.concatenate(columns[0], out=into)
+        for others in columns[1:]:
+            into -= others[0] if len(others) == 1 else np.concatenate(others)
+        return
     buffer, at = torch.from_numpy(into), 0
     for piece in batch:
         tensor = piece[0]
@@ -125,37 +154,28 @@ def place(batch: Sequence[Aligned], into: Block) -> None:
                     to.sub_(before.to(torch.float64))
 
 
-def _lead(wide: Wide, codes: Codes) -> None:
-    """Write the code of each float64 number: what would lead it as float32, rounded towards zero."""
-    np.right_shift(wide.view(np.int64), 32, out=codes, casting="unsafe")
-    sign = (codes >> 31) & bins.SIGN
-    codes &= 0x7FFFFFFF
-    codes >>= 18
-    codes -= 4 * (1023 - 127)
-    np.maximum(codes, 0, out=codes)
-    np.minimum(codes, bins.SIGN - 1, out=codes)
-    codes |= sign
+def _lead(values: npt.NDArray[np.float32], codes: Codes) -> None:
+    """Write the code of each number, which are its leading bits."""
+    np.right_shift(values.view(np.uint32), 21, out=codes.view(np.uint32))
 
 
 def _counts(codes: Codes, lengths: Counts) -> Counts:
     """Count codes by piece."""
-    pieces, leading = len(lengths), 2 * bins.SIGN
-    if pieces > 1:
-        codes = codes + np.repeat(np.arange(pieces, dtype=np.int32) * leading, lengths)
-    counts = np.zeros((pieces, bins.CODES), dtype=np.int64)
-    counts[:, :leading] = np.bincount(codes, minlength=pieces * leading).reshape(pieces, leading)
+    leading, sizes = 2 * bins.SIGN, lengths.tolist()
+    counts = np.zeros((len(sizes), bins.CODES), dtype=np.int64)
+    for row, size, piece in zip(counts, sizes, torch.from_numpy(codes).split(sizes), strict=True):
+        for some in piece.split(_COUNTED) if size > _COUNTED else (piece,):
+            row[:leading] += torch.bincount(some, minlength=leading).numpy()
     return counts
 
 
-def _move_zeros(wide: Wide, starts: Counts, counts: Counts) -> Counts:
-    """Give zeros, which share their codes with the smallest numbers, one of their own; tell how many there are."""
-    zero = wide == 0
-    zeros: Counts = np.add.reduceat(zero, starts, dtype=np.int64)
-    negative = np.add.reduceat(zero & np.signbit(wide), starts, dtype=np.int64)
-    counts[:, 0] -= zeros - negative
-    counts[:, bins.SIGN] -= negative
-    counts[:, bins.CODE_OF_ZERO] = zeros
-    return zeros
+def _move_zeros(wide: Wide, starts: Counts, lengths: Counts, counts: Counts) -> None:
+    """Give zeros, which share their codes with the smallest numbers, one of their own."""
+    for piece in np.flatnonzero(counts[:, bins.CODES_NEAR_ZERO].any(axis=1)):
+        here = wide[starts[piece] : starts[piece] + lengths[piece]]
+        zero = here == 0
+        zeros, negative = np.count_nonzero(zero), np.count_nonzero(zero & np.signbit(here))
+        counts[piece, [0, bins.SIGN, bins.CODE_OF_ZERO]] += (negative - zeros, -negative, zeros)
 
 
 def _move_nans(wide: Wide, starts: Counts, codes: Codes, counts: Counts) -> Counts:
@@ -169,21 +189,12 @@ def _move_nans(wide: Wide, starts: Counts, codes: Codes, counts: Counts) -> Coun
     return np.stack([nans, infs], axis=1)
 
 
-def _dots(a: Wide, b: Wide, starts: Counts) -> Wide:
+def dots(a: Wide, b: Wide, starts: Counts, product: Wide) -> Wide:
     """Sum of products in each piece."""
-    if len(starts) > _FEW:
-        products: Wide = np.add.reduceat(a * b, starts)
+    if len(a) < len(starts) * _SHORT:
+        products: Wide = np.add.reduceat(np.multiply(a, b, out=product), starts)
         return products
-    return np.array([dot(a[piece], b[piece]) for piece in _slices(starts, len(a))])
-
-
-def _less(wide: Wide, mean: Wide, starts: Counts, out: Wide) -> None:
-    """Subtract from each piece its mean."""
-    if len(starts) > _FEW:
-        np.subtract(wide, np.repeat(mean, np.diff(starts, append=len(wide))), out=out)
-        return
-    for piece, centre in zip(_slices(starts, len(wide)), mean, strict=True):
-        np.subtract(wide[piece], centre, out=out[piece])
+    return np.array([_dot(a[piece], b[piece]) for piece in _slices(starts, len(a))])
 
 
 def _slices(starts: Counts, size: int) -> list[slice]:
@@ -191,7 +202,7 @@ def _slices(starts: Counts, size: int) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(places, [*places[1:], size], strict=True)]
 
 
-def dot(a: Wide, b: Wide) -> float:
+def _dot(a: Wide, b: Wide) -> float:
     """Sum of products, in rows so short that the linear algebra library behind numpy starts no threads for them."""
     whole = len(a) // _DOT * _DOT
     rows = np.vecdot(a[:whole].reshape(-1, _DOT), b[:whole].reshape(-1, _DOT))

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from wdyn.capture.host_sums import PLAIN, batches
 from wdyn.capture.layout import Aligned, pieces
-from wdyn.capture.plain import BATCH, dot, place
+from wdyn.capture.plain import BATCH, dots, place
 from wdyn.capture.threads import share
 
 _PIECE_ON_DEVICE = 1 << 22
@@ -22,15 +23,20 @@ def host_products(triples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Products:
     cut = [(at, piece) for at, triple in enumerate(triples) for piece in pieces(_real(triple), size=BATCH)]
     found = np.empty((len(cut), 2))
 
-    def work(numbered: Iterator[tuple[int, Aligned]]) -> None:
-        update, against = np.empty((2, BATCH))
-        for number, (tensor, minus, other) in numbered:
-            u, o = update[: other.numel()], against[: other.numel()]
-            place([(tensor, minus)], u)
-            place([(other,)], o)
-            found[number] = dot(u, o), dot(o, o)
+    def work(numbered: Iterator[tuple[int, Sequence[Aligned]]]) -> None:
+        buffers = np.empty((3, BATCH))
+        for start, batch in numbered:
+            lengths = np.array([other.numel() for *_, other in batch])
+            starts = np.cumsum(lengths) - lengths
+            update, against, product = buffers[:, : lengths.sum()]
+            pairs = (update, against), (against, against)
+            with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite the products are not either
+                place([(tensor, minus) for tensor, minus, _ in batch], update)
+                place([(other,) for *_, other in batch], against)
+                found[start : start + len(batch)] = np.transpose([dots(a, b, starts, product) for a, b in pairs])
 
-    share(list(enumerate(piece for _, piece in cut)), work, elements=sum(one.numel() for one, _, _ in triples))
+    elements = sum(one.numel() for one, _, _ in triples)
+    share(list(batches([piece for _, piece in cut], way=PLAIN)), work, elements=elements)
     total = np.zeros((len(triples), 2))
     np.add.at(total, [at for at, _ in cut], found)
     return total

@@ -125,11 +125,13 @@ class Recorder:
         return list(self._quantities.rows(step, self._owned(self._tensors), layout, stepped=stepped))
 
     def states_row(self, step: int) -> Row:
-        """Tell of each parameter whose storage it shares, whether it is trainable, and its group."""
+        """Tell of each parameter whose memory it shares, as the same tensor or not, if it trains, and its group."""
         names, columns = list(self._tensors), self._columns.of_parameter
         at = [columns[name] for name in names]
         states = {name: np.full(len(columns), -1, dtype=np.int64) for name in schema.STATE_NAMES}
         states[schema.SHARES_WITH][at] = [columns[self._owners.leaders[name]] for name in names]
+        same = [self._tensors[name] is self._tensors[self._owners.leaders[name]] for name in names]
+        states[schema.SAME_TENSOR][at] = same
         states[schema.TRAINABLE][at] = [self._tensors[name].requires_grad for name in names]
         states[schema.GROUP][at] = self._group_of(names)
         return Row(schema.STATES, step, dict(states))

@@ -26,12 +26,22 @@ class Measured:
     ----------
     sums
         (population, `wdyn.capture.sums.NAMES`); NaN where the tensor was None.
-    histograms
-        (population, bin): counts in the bins of `wdyn.bins`; 0 where the tensor was None.
+    used
+        (bin,): the bins of `wdyn.bins` in which anything is, in order; nearly all are empty.
+    counts
+        (population, bin): counts in these bins; 0 where the tensor was None.
     """
 
     sums: npt.NDArray[np.float64]
-    histograms: npt.NDArray[np.int64]
+    used: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def histograms(self) -> npt.NDArray[np.int64]:
+        """Counts in all the bins of `wdyn.bins`, (population, bin)."""
+        dense = np.zeros((len(self.counts), bins.COUNT), dtype=np.int64)
+        dense[:, self.used] = self.counts
+        return dense
 
     def statistics(self) -> dict[str, Values]:
         """Give the statistics of each population, by name.
@@ -53,16 +63,25 @@ class Measured:
         sizes = np.array([len(group) for group in groups], dtype=np.int64)
         members = np.array([number for group in groups for number in group], dtype=np.int64)
         sums = join(self.sums[members], sizes=sizes)
-        histograms = np.zeros((len(groups), bins.COUNT), dtype=np.int64)
+        counts = np.zeros((len(groups), len(self.used)), dtype=np.int64)
         some = sizes > 0  # where nothing is to be added, `reduceat` would take what comes next
-        if (sizes == 1).all():  # as with q, k and v, each a cell of its own
-            histograms = self.histograms[members]
-        elif some.any():
+        if some.any():
             starts = (np.cumsum(sizes) - sizes)[some]
-            histograms[some] = np.add.reduceat(self.histograms[members], starts, axis=0)
+            counts[some] = np.add.reduceat(self.counts[members], starts, axis=0)
         absent = np.isnan(sums[:, 0])
-        sums[absent], histograms[absent] = np.nan, 0
-        return Measured(sums, histograms)
+        sums[absent], counts[absent] = np.nan, 0
+        return Measured(sums, self.used, counts)
+
+
+def together(several: Sequence[Measured]) -> Measured:
+    """Put the populations of several measurements behind one another."""
+    used = np.unique(np.concatenate([one.used for one in several]))
+    counts = np.zeros((sum(len(one.counts) for one in several), len(used)), dtype=np.int64)
+    first = 0
+    for one in several:
+        counts[first : first + len(one.counts), np.searchsorted(used, one.used)] = one.counts
+        first += len(one.counts)
+    return Measured(np.concatenate([one.sums for one in several]), used, counts)
 
 
 def measure(tensors: Sequence[Tensor | None], *, minus: Sequence[Tensor | None] | None = None) -> Measured:
@@ -94,7 +113,9 @@ def measure(tensors: Sequence[Tensor | None], *, minus: Sequence[Tensor | None] 
         sums[here], counts[here] = host_sums([populations[number] for number in here])
     if away:
         sums[away], counts[away] = device_sums([populations[number] for number in away])
-    return Measured(sums, bins.of_codes(counts))
+    histograms = bins.of_codes(counts)
+    used = np.flatnonzero(np.bitwise_or.reduce(histograms, axis=0))
+    return Measured(sums, used, histograms[:, used])
 
 
 def statistics(tensors: Sequence[Tensor | None], *, minus: Sequence[Tensor | None] | None = None) -> dict[str, Values]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,9 @@ def share(items: Sequence[_Item], work: Callable[[Iterator[_Item]], None], *, el
     threads = torch.get_num_threads() if elements >= _WORTH_THREADS else 1
     left = iter(items)  # the iterator of a sequence may be used by several threads
     with ThreadPoolExecutor(max(threads - 1, 1)) as others:
-        started = [others.submit(work, left) for _ in range(threads - 1)]
+        started = []
+        with suppress(RuntimeError):  # at the end of the program none can be started, and this one does it all
+            started += [others.submit(work, left) for _ in range(threads - 1)]
         work(left)
         for one in started:
             one.result()

@@ -19,7 +19,7 @@ FOLDER = ".wdyn"
 # descriptor of the file would drop them. So the process remembers what it holds, with its own number: a forked
 # child holds nothing.
 _held: set[tuple[int, str]] = set()
-_claiming = threading.Lock()
+_claiming: dict[int, threading.Lock] = {}
 
 
 class Lock:
@@ -35,9 +35,12 @@ class Lock:
         self._folder = run / FOLDER
         self._folder.mkdir(exist_ok=True)
         self._key = (os.getpid(), os.path.realpath(run))
-        with _claiming:
+        with _one_at_a_time():
             if self._key in _held:
-                raise RunLocked(f"{run} is being written by another watch of this very process; leave its block first")
+                raise RunLocked(
+                    f"{run} is being written by another watch of this very process; end that one first: leave its "
+                    f"block, or call its close(). In a notebook it may be held by Out alone, as in Out[3].close()"
+                )
             self._descriptor: int | None = _claim(run, self._folder)
             _held.add(self._key)
         with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner is not told
@@ -48,12 +51,22 @@ class Lock:
         """Whether this process no longer holds the run through this lock."""
         return self._descriptor is None or self._key[0] != os.getpid()
 
+    @property
+    def guards_another(self) -> bool:
+        """Whether the run was deleted since, and what stands in its place is not ours."""
+        try:
+            there = (self._folder / "lock").stat()
+        except FileNotFoundError:
+            return True
+        return self._descriptor is not None and not os.path.samestat(os.fstat(self._descriptor), there)
+
     def release(self) -> None:
         """Give the run free; safe to call twice, and in a forked child, where it does nothing."""
         if self.released or self._descriptor is None:
             return
         with contextlib.suppress(OSError):
-            (self._folder / "owner.json").unlink()
+            if not self.guards_another:
+                (self._folder / "owner.json").unlink()
         _held.discard(self._key)
         os.close(self._descriptor)
         self._descriptor = None
@@ -67,9 +80,14 @@ def holder(run: Path) -> str:
     """Name the process that writes a run at this moment: ``process 12 on host since ...``; "" when none does."""
     folder = run / FOLDER
     # While we look, no thread may claim: closing our descriptor would drop the lock that it just got.
-    with _claiming:
+    with _one_at_a_time():
         held = (os.getpid(), os.path.realpath(run)) in _held or _held_elsewhere(folder / "lock")
     return _owner(folder) if held else ""
+
+
+def _one_at_a_time() -> threading.Lock:
+    """Give the mutex of this process: that of its parent may have been held when it was forked, and stay so."""
+    return _claiming.setdefault(os.getpid(), threading.Lock())
 
 
 def _held_elsewhere(file: Path) -> bool:
