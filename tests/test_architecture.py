@@ -47,17 +47,21 @@ STAGES = {
     "analysis": Stage("numpy scipy xarray", f"{WORDS} reading"),
     "plots": Stage("seaborn matplotlib numpy pandas xarray", f"{WORDS} reading analysis"),
     "reports": Stage("rich jinja2 markupsafe matplotlib numpy xarray", f"{WORDS} store reading analysis plots"),
+    "live": Stage("rich jinja2 numpy xarray", f"{WORDS} store reading analysis plots reports"),
     # Where the line meets the world.
     "telling": Stage("", WORDS),
     "recording": Stage("torch numpy", f"{WORDS} capture store telling"),
     "watching": Stage("torch numpy", f"{WORDS} capture store recording"),
-    "checkpoints": Stage("torch transformers safetensors numpy xarray ml_dtypes", f"{WORDS} capture store reading"),
+    "checkpoints": Stage(
+        "torch transformers huggingface_hub safetensors numpy xarray ml_dtypes", f"{WORDS} capture store reading telling"
+    ),
+    "comparing": Stage("xarray", f"{WORDS} store checkpoints analysis reports"),
     "integrations": Stage("torch transformers", f"{WORDS} capture watching"),
     "demo": Stage("torch rich", "__init__"),
     "testing": Stage("numpy xarray", f"{WORDS} capture store reading"),
-    "cli": Stage("click rich", f"{WORDS} store reading analysis plots reports checkpoints watching demo"),
+    "cli": Stage("click rich", f"{WORDS} store reading analysis plots reports live checkpoints comparing watching demo"),
     # The doors: names that are found when they are asked for.
-    "__init__": Stage("", f"{WORDS} capture store reading analysis plots reports watching checkpoints testing"),
+    "__init__": Stage("", f"{WORDS} capture store reading analysis plots reports watching checkpoints comparing testing"),
     "__main__": Stage("", "cli"),
 }
 

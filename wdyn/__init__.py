@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from wdyn.capture.schedule import log_spaced as log_spaced
     from wdyn.capture.spikes import spike as spike
     from wdyn.checkpoints.describing import describe as describe
+    from wdyn.checkpoints.exporting import export as export
+    from wdyn.checkpoints.importing import import_checkpoints as import_checkpoints
     from wdyn.checkpoints.restoring import load_into as load_into
     from wdyn.checkpoints.restoring import state_dict as state_dict
+    from wdyn.comparing.differing import diff as diff
+    from wdyn.comparing.verifying import verify as verify
     from wdyn.errors import RunExists as RunExists
     from wdyn.errors import WdynError as WdynError
     from wdyn.errors import WdynWarning as WdynWarning
@@ -45,7 +49,9 @@ if TYPE_CHECKING:
     from wdyn.reading.tables import statistics as statistics
     from wdyn.reports.report import Report as Report
     from wdyn.reports.report import analyze as analyze
+    from wdyn.store.pruning import prune as prune
     from wdyn.store.reader import open_run as open_run
+    from wdyn.store.repairing import repair as repair
     from wdyn.watching import Watch as Watch
     from wdyn.watching import watch as watch
 
@@ -70,7 +76,11 @@ _HOMES = {
     "capture.schedule": ("at", "budget", "every", "log_spaced"),
     "capture.spikes": ("spike",),
     "checkpoints.describing": ("describe",),
+    "checkpoints.exporting": ("export",),
+    "checkpoints.importing": ("import_checkpoints",),
     "checkpoints.restoring": ("load_into", "state_dict"),
+    "comparing.differing": ("diff",),
+    "comparing.verifying": ("verify",),
     "errors": ("RunExists", "WdynError", "WdynWarning"),
     "findings": ("Finding", "Severity"),
     "plots.dispatch": ("plot",),
@@ -79,7 +89,9 @@ _HOMES = {
     "reading.selection": ("select",),
     "reading.tables": ("parameters", "statistics"),
     "reports.report": ("Report", "analyze"),
+    "store.pruning": ("prune",),
     "store.reader": ("open_run",),
+    "store.repairing": ("repair",),
     "watching": ("Watch", "watch"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

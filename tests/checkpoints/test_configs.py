@@ -77,6 +77,6 @@ def test_is_hub_name__of_what_is_a_path(path):
 
 
 def test_describe__of_a_name_that_the_hub_does_not_give_says_what_to_do(monkeypatch):
-    monkeypatch.setattr("wdyn.checkpoints.configs._online", lambda: False)
+    monkeypatch.setattr("wdyn.checkpoints.configs.online", lambda: False)
     with pytest.raises(InvalidArgument, match=r"Nothing is at nobody/nothing, and the Hugging Face hub .* Give a path"):
         describe("nobody/nothing")

@@ -1,6 +1,8 @@
 """Are names, shapes and configs of saved models read, without their values?"""
 
 import json
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,11 +10,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wdyn import describe
-from wdyn.checkpoints.headers import read_headers
+from wdyn.checkpoints.opening import tensors_at
 from wdyn.errors import InvalidArgument
 from wdyn.schema import parts_from_json
 
 STATE = {f"h.{layer}.attn.query_key_value.weight": torch.zeros(24, 8, dtype=torch.bfloat16) for layer in range(2)}
+
+
+def read_headers(path):
+    found = tensors_at(Path(path))
+    return found.source.headers, found.config or None
 
 
 def shapes(state):
@@ -91,11 +98,52 @@ def test_read_headers__say_what_is_wrong_with_a_file(tmp_path, content, match):
 
 def test_read_headers__refuse_what_holds_no_tensors(tmp_path):
     torch.save({"step": 3}, tmp_path / "step.pt")
-    with pytest.raises(InvalidArgument, match="holds no tensors"):
+    with pytest.raises(InvalidArgument, match=r"No weights are in .* it holds a mapping of step"):
         read_headers(tmp_path / "step.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(InvalidArgument, match="holds a list"):
+    with pytest.raises(InvalidArgument, match="it holds a list of 2 numbers"):
         read_headers(tmp_path / "list.pt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidArgument, match="holds 0 files"):
         read_headers(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["archive", "old"])
+def test_read_headers__refuse_a_shape_that_strides_claim(tmp_path, old):
+    claims = {"w": torch.zeros(1).expand(2**17, 2**17)}
+    torch.save(claims, tmp_path / "m.pt", _use_new_zipfile_serialization=not old)
+    assert (tmp_path / "m.pt").stat().st_size < 2000
+    with pytest.raises(InvalidArgument, match=r"'w' in .*m\.pt claims 68,719,476,736 bytes .* and 4 are kept of it"):
+        read_headers(tmp_path / "m.pt")
+
+
+def test_read_headers__refuse_a_storage_that_was_never_saved(tmp_path):
+    torch.save({"w": torch.empty(2**17, 2**17, device="meta")}, tmp_path / "m.pt")
+    with pytest.raises(InvalidArgument, match="and its tensors claim 68,719,476,736"):
+        read_headers(tmp_path / "m.pt")
+
+
+def test_read_headers__refuse_an_archive_that_unpacks_to_more_than_it_is(tmp_path):
+    torch.save({"w": torch.zeros(2**20)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "m.pt", "w", 8) as bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+    assert read_headers(tmp_path / "whole.pt")[0]["w"].shape == (2**20,)
+    with pytest.raises(InvalidArgument, match=r"is compressed, and would unpack to 4,19\d,\d+"):
+        read_headers(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors"])
+def test_read_headers__follow_no_index_out_of_its_folder(tmp_path, name):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"w": name}}))
+    with pytest.raises(InvalidArgument, match="which is no file beside it"):
+        read_headers(index)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "{", "[1]", '{"weight_map": 3}', '{"weight_map": {}}'])
+def test_read_headers__survive_an_index_that_is_none(tmp_path, text):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(text)
+    with pytest.raises(InvalidArgument, match=r"index\.json (cannot be read as JSON|holds a list|lists no files)"):
+        read_headers(tmp_path)

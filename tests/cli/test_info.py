@@ -132,3 +132,25 @@ finally:
     assert not {{"torch", "transformers"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_info__tells_what_takes_the_room(wdyn, state, saved, tmp_path):
+    lines = wdyn("info", saved).stdout.splitlines()
+    at = lines.index("Storage")
+    assert lines[at + 1].split() == ["Group", "On", "disk", "Share"]
+    assert {"weights", "statistics", "metadata"} <= {line.split()[0] for line in lines[at + 2 :] if line}
+    assert any(line.startswith("float32 ") and line.endswith("B") for line in lines[lines.index("Snapshots") :])
+    place = saved_as("safetensors", state, tmp_path / "any")
+    count = sum(one.numel() for one in state.values())
+    found = [line.split() for line in wdyn("info", place).stdout.splitlines()]
+    assert found[-2][:2] + found[-2][-1:] == ["float32", f"{count:,}", "4"]
+    assert float(found[-1][-1]) == pytest.approx(place.stat().st_size / count, rel=1e-3)
+
+
+def test_info__writes_what_takes_the_room_as_json(wdyn, state, saved, tmp_path):
+    said = json.loads(wdyn("info", saved, "--format", "json").stdout)["storage"]
+    assert said["disk_bytes"] == sum(said["groups"].values())
+    assert said["dtypes"][0]["dtype"] == "float32"
+    place = saved_as("shards", state, tmp_path / "any")
+    said = json.loads(wdyn("info", place, "--format", "json").stdout)["storage"]
+    assert said["disk_bytes"] == sum(file.stat().st_size for file in place.glob("*.safetensors"))

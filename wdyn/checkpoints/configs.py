@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -44,7 +45,7 @@ def model_from_config(source: str | Path) -> nn.Module:
 
     try:
         config = transformers.AutoConfig.from_pretrained(
-            str(source), trust_remote_code=False, local_files_only=Path(source).exists() or not _online()
+            str(source), trust_remote_code=False, local_files_only=Path(source).exists() or not online()
         )
         with torch.device("meta"):
             model = _class_of(config)(config)
@@ -53,6 +54,24 @@ def model_from_config(source: str | Path) -> nn.Module:
     dtype = config.dtype if hasattr(config, "dtype") else config.torch_dtype  # the name before transformers 4.56
     made: nn.Module = model.to(dtype) if isinstance(dtype, torch.dtype) else model
     return made
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Give the config of a model on the hub, or in the local cache, as its ``config.json`` has it.
+
+    Raises
+    ------
+    InvalidArgument
+        There is no such model, or the hub cannot be asked.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False, local_files_only=not online())
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InvalidArgument(_failure(name, error)) from error
+    told: dict[str, Any] = config.to_dict()
+    return told
 
 
 def _class_of(config: object) -> Callable[[object], nn.Module]:
@@ -66,7 +85,7 @@ def _class_of(config: object) -> Callable[[object], nn.Module]:
     return body
 
 
-def _online() -> bool:
+def online() -> bool:
     """Whether the hub has an address here: without one, its own client would try for half a minute."""
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
     try:

@@ -13,7 +13,8 @@ from wdyn.capture.anatomy import addresses
 from wdyn.capture.declared import Declared, check_parts
 from wdyn.capture.table import parameter_table
 from wdyn.checkpoints.configs import is_hub_name, model_from_config
-from wdyn.checkpoints.headers import has_only_a_config, read_headers
+from wdyn.checkpoints.files import has_only_a_config
+from wdyn.checkpoints.opening import tensors_at
 from wdyn.errors import InvalidArgument
 
 
@@ -22,6 +23,7 @@ def describe(
     *,
     config: object = None,
     parts: Declared | None = None,
+    key: str | None = None,
 ) -> xr.Dataset:
     """What is each parameter of a model?
 
@@ -29,14 +31,17 @@ def describe(
     ----------
     model
         A module; a state dict; the path of a safetensors file, of a folder with one (and its ``config.json``), of the
-        index of several, or of a file that ``torch.save`` wrote; or a folder with a ``config.json`` alone, or a name on
-        the Hugging Face hub. Of files only names and shapes are read, of the hub only the config.
+        index of several, of a file that ``torch.save`` wrote, or of a folder of ``torch.distributed.checkpoint``; or a
+        folder with a ``config.json`` alone, or a name on the Hugging Face hub. Of files only names and shapes are
+        read, of the hub only the config.
     config
         The model's config (an object or a mapping), where there is no module to ask. It tells head counts.
     parts
         How fused weights split, where you know better than the evidence: ``{"*.qkv.weight": "q,k,v"}`` for equal parts
         along fan_out, ``"q:32,k:8,v:8"`` for others, ``"q,k,v per_head:4"`` for four times one head of each, or a
         `wdyn.schema.Parts`.
+    key
+        Which model, where a file holds several: ``"ema"``.
 
     Returns
     -------
@@ -53,7 +58,7 @@ def describe(
     if isinstance(model, xr.DataTree):
         raise InvalidArgument("This is a run, whose parameters are described already: wdyn.parameters(run)")
     if isinstance(model, str | os.PathLike):
-        model, beside = _read(model)
+        model, beside = _read(model, key=key)
         config = beside if config is None else config
     found = addresses(model, config=config)
     if parts is not None:
@@ -63,9 +68,10 @@ def describe(
     return parameter_table(found).assign_attrs(model=name)
 
 
-def _read(source: str | os.PathLike[str]) -> tuple[nn.Module | Mapping[str, object], object]:
+def _read(source: str | os.PathLike[str], *, key: str | None) -> tuple[nn.Module | Mapping[str, object], object]:
     place = Path(source)
     asked_of_hub = isinstance(source, str) and not place.exists() and is_hub_name(source)
     if asked_of_hub or has_only_a_config(place):
         return model_from_config(source if isinstance(source, str) else place), None
-    return read_headers(place)
+    found = tensors_at(place, key=key)
+    return found.source.headers, found.config or None

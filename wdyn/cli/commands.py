@@ -6,6 +6,7 @@ A command's module is imported when the command is called: ``wdyn --help`` reads
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 import traceback
 import warnings
@@ -18,14 +19,21 @@ from wdyn.errors import WdynError
 
 COMMANDS = {
     "report": "Say what happened in a run: to the terminal, and as a page.",
+    "live": "Show a run while it is being recorded.",
     "info": "Say what a model, a checkpoint or a run is made of.",
     "compare": "Compare runs: their settings, curves and weights.",
+    "diff": "Compare two models: weights, names, ties, dtypes.",
     "analyze": "Print the findings of a run, and nothing else.",
     "list": "List the questions that can be asked of a run.",
     "explain": "Explain the code of a finding.",
+    "prune": "Delete the rows of a run that a later attempt superseded.",
+    "verify": "Read a run back, or say whether two models are the same.",
+    "repair": "Cut a damaged run back to what is whole.",
+    "import": "Make a run of checkpoints that were saved before.",
+    "export": "Write the weights of a step as a saved model.",
     "demo": "Train a small GPT, watched, and report on it.",
 }
-"""Each command, ``wdyn.cli.<command>``, and what it does."""
+"""Each command, ``wdyn.cli.<command>``, and what it does; a word of Python's own has a ``_`` behind it there."""
 
 COULD_NOT_RUN = 2
 INTERRUPTED = 130
@@ -48,7 +56,8 @@ class Commands(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"wdyn.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = importlib.import_module(f"wdyn.cli.{module}").command
         return command
 
     def resolve_command(

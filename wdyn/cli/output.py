@@ -36,6 +36,16 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
         yield lambda words: bar.update(task, description=words, advance=1)
 
 
+@contextmanager
+def counting(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error that is told how much of how much is done; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def leave(report: Report, fail_on: Severity | None) -> None:
     """End with exit code 1 if the worst finding is bad enough."""
     if fail_on is not None and report.worst is not None and report.worst >= fail_on:
