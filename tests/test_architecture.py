@@ -50,7 +50,8 @@ STAGES = {
     "live": Stage("rich jinja2 numpy xarray", f"{WORDS} store reading analysis plots reports"),
     # Where the line meets the world.
     "telling": Stage("", WORDS),
-    "recording": Stage("torch numpy", f"{WORDS} capture store telling"),
+    "beginning": Stage("torch", f"{WORDS} capture store"),
+    "recording": Stage("torch", f"{WORDS} capture store telling beginning"),
     "watching": Stage("torch numpy", f"{WORDS} capture store recording"),
     "checkpoints": Stage(
         "torch transformers huggingface_hub safetensors numpy xarray ml_dtypes", f"{WORDS} capture store reading telling"

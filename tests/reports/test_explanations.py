@@ -3,10 +3,11 @@
 import pytest
 
 from wdyn.analysis.machinery import Analyzer, analyzers
+from wdyn.analysis.round_trip import ROUND_TRIP
 from wdyn.reports.explanations import EXPLANATIONS
 
 OWN = [one for one in analyzers() if one.measure.__module__.startswith("wdyn.")]
-CODES = [(one, code) for one in OWN for code in one.codes]
+CODES = [(one, code) for one in (*OWN, ROUND_TRIP) for code in one.codes]
 
 
 @pytest.mark.parametrize(("one", "code"), CODES, ids=[code for _, code in CODES])

@@ -18,7 +18,7 @@ def test_summarize__counts_what_was_recorded(run):
     assert (summary.model, summary.names, summary.steps) == ("GPT", 124, (0, 600))
     assert summary.rows == {"weights": 61, "updates": 60}
     assert (summary.snapshots, summary.lost_snapshots) == (3, 2)
-    assert summary.attempts == (Attempt(0, -1, "2026-01-01T10:00:00+0000"), Attempt(1, 300, ""))
+    assert summary.attempts == (Attempt(0, -1, "2026-01-01T10:00:00+0000"), Attempt(1, 300, "", parent=0))
     assert summary.disk_bytes == 1500
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from wdyn.analysis.machinery import analyzers
+from wdyn.analysis.round_trip import ROUND_TRIP
 from wdyn.cli import output
 from wdyn.reports.catalogue import explanation
 
@@ -13,4 +14,4 @@ from wdyn.reports.catalogue import explanation
 @click.argument("code")
 def command(code: str) -> None:
     """Explain CODE, such as INI002, or all codes of a family, such as INI."""
-    output.show(explanation(analyzers(), code))
+    output.show(explanation([*analyzers(), ROUND_TRIP], code))

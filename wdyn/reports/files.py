@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wdyn.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from wdyn.reports.difference import Difference
     from wdyn.reports.report import Report
 
 SUFFIXES = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".txt": "text"}
@@ -35,7 +36,7 @@ def beside(run: Path) -> Path:
     return run.with_name(f"{run.name.removesuffix('.zarr')}.html")
 
 
-def rendered(report: Report, form: str) -> str:
+def rendered(report: Report | Difference, form: str) -> str:
     """Write a report in one of the `FORMS`."""
     text: str = getattr(report, f"to_{form}")()
     return text

@@ -1,6 +1,6 @@
-"""How does a report read in a browser?
+"""How does a page stand on its own? It loads nothing, and one style and one script act: those written here.
 
-One page that loads nothing: styles and figures stand inside, no script runs, and its policy forbids the rest.
+Whatever else would run, because a name was not escaped, is refused by the browser.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,105 +18,37 @@ from markupsafe import Markup
 from wdyn._version import __version__
 from wdyn.errors import WdynError
 from wdyn.findings import Finding
-from wdyn.plots.scalars import plot
-from wdyn.reading.curves import curves
-from wdyn.reports.comparison import comparisons
 from wdyn.reports.escaping import visible
-from wdyn.reports.figures import Picture, framed, pictures
+from wdyn.reports.figures import Picture
 from wdyn.reports.numbers import Table, tables
-from wdyn.reports.summary import Summary, facts
+from wdyn.reports.pointing import embedded_maps
 from wdyn.reports.text import verdict
-
-if TYPE_CHECKING:
-    from wdyn.analysis.machinery import Answer
-    from wdyn.reports.report import Report
 
 _EVIDENCE_ROWS = 12
 
 
-@dataclass(frozen=True)
-class Section:
-    """What the page says of one analyzer.
-
-    Attributes
-    ----------
-    answer
-        What it found.
-    pictures
-        Its figure, or one for each of several joined runs.
-    failure
-        Why there is none.
-    tables
-        The numbers behind it.
-    """
-
-    answer: Answer
-    pictures: tuple[Picture, ...]
-    failure: str
-    tables: tuple[Table, ...]
+def page_of(body: str, *, title: str, **content: Any) -> str:
+    """Write a template as one HTML file that loads nothing."""
+    style, script = _text("report.css"), _text("report.js")
+    page = _environment().get_template("page.html.j2")
+    shared = {
+        "style": Markup(style),
+        "style_hash": _hash(style),
+        "script": Markup(script),
+        "script_hash": _hash(script),
+        "version": __version__,
+        "acts": True,
+    }
+    return page.render(body=body, title=title, **shared, **content)
 
 
-@dataclass(frozen=True)
-class Card:
-    """What the page says of one run.
-
-    Attributes
-    ----------
-    run
-        What was recorded.
-    facts
-        The same in words.
-    pictures
-        How what was logged went; none where nothing was.
-    failure
-        Why there is none.
-    """
-
-    run: Summary
-    facts: dict[str, str]
-    pictures: tuple[Picture, ...]
-    failure: str
+def fragment_of(body: str, **content: Any) -> str:
+    """Write a template for a cell of a notebook, where no script of ours runs."""
+    shared = {"style": Markup(_text("report.css")), "version": __version__, "acts": False}
+    return _environment().get_template("fragment.html.j2").render(body=body, **shared, **content)
 
 
-def page(report: Report) -> str:
-    """Write a report as one HTML file."""
-    return _render("page.html.j2", report)
-
-
-def fragment(report: Report) -> str:
-    """Write a report for a cell of a notebook."""
-    return _render("fragment.html.j2", report)
-
-
-def _render(template: str, report: Report) -> str:
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            report=report,
-            cards=[_card(run) for run in report.runs],
-            verdict=verdict(report.findings),
-            comparisons=comparisons(report.answers),
-            sections=[_section(answer) for answer in report.answers if not answer.skipped],
-            skipped=[answer for answer in report.answers if answer.skipped],
-            style=Markup(style),
-            style_hash=f"sha256-{digest}",
-            version=__version__,
-        )
-    )
-
-
-def _section(answer: Answer) -> Section:
-    return Section(answer, *_drawn(lambda: pictures(answer.result)), tables(answer.result))
-
-
-def _card(run: Summary) -> Card:
-    return Card(run, facts(run), *_drawn(lambda: (framed(plot(run.scalars)),) if curves(run.scalars) else ()))
-
-
-def _drawn(draw: Callable[[], tuple[Picture, ...]]) -> tuple[tuple[Picture, ...], str]:
+def drawn(draw: Callable[[], tuple[Picture, ...]]) -> tuple[tuple[Picture, ...], str]:
     """Draw, or say why not."""
     try:
         return draw(), ""
@@ -141,7 +72,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(evidence=_evidence, verdict=verdict)
+    environment.filters.update(evidence=_evidence, verdict=verdict, cells=embedded_maps)
     return environment
 
 
@@ -150,5 +81,10 @@ def _finalize(value: object) -> object:
     return value if hasattr(value, "__html__") else visible(value)
 
 
-def _style() -> str:
-    return files("wdyn.reports").joinpath("templates/report.css").read_text(encoding="utf-8")
+def _text(name: str) -> str:
+    return files("wdyn.reports").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Name a text in a policy: it acts as long as not one sign of it is another."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"

@@ -5,15 +5,17 @@
     {"format": 1,
      "worst": "WARNING" | null,
      "runs": [{source, label, model, names, values, steps, rows, snapshots,
-               attempts: [{number, resumed_from_step, started}], closed, writer, seconds, capture_seconds,
-               write_seconds, disk_bytes, lost_rows, lost_snapshots, blocks,
+               attempts: [{number, resumed_from_step, started, parent, host, versions, steps, pruned}],
+               closed, writer, seconds, capture_seconds, write_seconds, disk_bytes, lost_rows, lost_snapshots, blocks,
                scalars: [{name, count, first, last, min, max, silent_after, spark}]}],
      "findings": [{code, severity, message, advice, reproduce, evidence}],
      "answers": [{analyzer, family, question, skipped, remedy, codes}],
      "comparison": {coords, attrs, dims, data_vars} | null}
 
-What ``wdyn info`` writes has ``format source model run parameters``: ``run`` is one of the ``runs`` above (null for a
-model that is no run), ``parameters`` the whole table, a list with one object of all columns for each name.
+What ``wdyn info`` writes has ``format source model run storage parameters``: ``run`` is one of the ``runs`` above (null
+for a model that is no run), ``storage`` is ``{disk_bytes, dtypes: [{dtype, values, nbytes, disk_bytes}], groups,
+snapshots}`` (null where nothing is on disk), ``parameters`` the whole table, a list with one object of all columns for
+each name.
 
 `Summary`, `Attempt` and `Logged` of this package say what the keys of a run mean: ``resumed_from_step`` is -1 for an
 attempt that began anew, ``writer`` is "" unless a process writes the run at this moment.
@@ -40,6 +42,7 @@ from wdyn import schema
 from wdyn.findings import Finding
 from wdyn.reports.comparison import content as comparison
 from wdyn.reports.logged import logged
+from wdyn.reports.storage import Storage
 from wdyn.reports.summary import Summary
 
 if TYPE_CHECKING:
@@ -63,18 +66,26 @@ def render(report: Report) -> str:
         "answers": [_answer(answer) for answer in report.answers],
         "comparison": comparison(report.answers),
     }
-    return json.dumps(_plain(content), indent=2, allow_nan=False)
+    return written(content)
 
 
-def table(parameters: xr.Dataset, *, source: str = "", run: Summary | None = None) -> str:
-    """Write a table of parameters as JSON, with the card of the run that it is of."""
+def table(
+    parameters: xr.Dataset, *, source: str = "", run: Summary | None = None, storage: Storage | None = None
+) -> str:
+    """Write a table of parameters as JSON, with the card of the run that it is of, and what takes its room."""
     content = {
         "format": FORMAT,
         "source": source,
         "model": run.model if run else parameters.attrs.get("model", ""),
         "run": _run(run) if run else None,
+        "storage": asdict(storage) if storage else None,
         "parameters": list(_rows(parameters)),
     }
+    return written(content)
+
+
+def written(content: object) -> str:
+    """Write anything that a result consists of as JSON; NaN and infinity become strings."""
     return json.dumps(_plain(content), indent=2, allow_nan=False)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from wdyn.findings import Finding
 from wdyn.reports.comparison import comparisons
 from wdyn.reports.escaping import code_block, markdown
 from wdyn.reports.logged import lines, logged
+from wdyn.reports.numbers import Table
 from wdyn.reports.outline import Block
 from wdyn.reports.summary import Summary, facts
 from wdyn.reports.text import verdict
@@ -28,6 +29,19 @@ def render(report: Report) -> str:
         *(paragraph for run in report.runs for paragraph in _run(run)),
         "## Questions",
         _table(("Question", "Findings"), (_outcome(answer) for answer in report.answers)),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def page(title: str, said: Iterable[str], facts: Mapping[str, str], tables: Iterable[Table]) -> str:
+    """Write sentences, the first of which is the answer, facts and tables as Markdown."""
+    answer, *others = said
+    paragraphs = [
+        f"# {markdown(title)}",
+        f"**{markdown(answer)}**",
+        *(f"- {markdown(one)}" for one in others),
+        _table(("", ""), facts.items()),
+        *(part for one in tables for part in (f"## {markdown(one.caption)}", _table(one.columns, one.rows))),
     ]
     return "\n\n".join(paragraphs) + "\n"
 

@@ -7,6 +7,7 @@ from wdyn.reports.explanations.initialization import INITIALIZATION
 from wdyn.reports.explanations.learning_rate import LEARNING_RATE
 from wdyn.reports.explanations.movement import MOVEMENT
 from wdyn.reports.explanations.optimizer_state import OPTIMIZER_STATE
+from wdyn.reports.explanations.round_trip import ROUND_TRIP
 from wdyn.reports.explanations.tying import TYING
 from wdyn.reports.explanations.update_sizes import UPDATE_SIZES
 
@@ -20,5 +21,6 @@ EXPLANATIONS = (
     | LEARNING_RATE
     | UPDATE_SIZES
     | COMPARE_RUNS
+    | ROUND_TRIP
 )
 """By code, of the analyzers that wdyn comes with."""

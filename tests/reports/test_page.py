@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from wdyn.reports.html import fragment, page
+from wdyn.reports.page import fragment, page
 from wdyn.reports.report import analyze
 
 
@@ -19,7 +19,7 @@ class Page(HTMLParser):
 
     def __init__(self, source):
         super().__init__()
-        self.elements, self.text, self.open, self.style = [], "", [], ""
+        self.elements, self.text, self.open, self.style, self.script, self.data = [], "", [], "", "", []
         self.feed(source)
         self.close()
 
@@ -34,6 +34,11 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] == "style":
             self.style += data
+        elif self.open and self.open[-1] == "script":
+            if self.elements[-1][1].get("type") == "application/json":
+                self.data.append(data)
+            else:
+                self.script += data
         else:
             self.text += data
 
@@ -50,31 +55,36 @@ def test_page__closes_what_it_opens(parsed):
     assert parsed.open == []
 
 
-def test_page__loads_nothing_and_runs_nothing(parsed):
-    assert not {"script", "link", "iframe", "object", "embed", "form", "svg", "base"} & {t for t, _ in parsed.elements}
+def test_page__loads_nothing_and_names_no_code_in_its_elements(parsed):
+    assert not {"link", "iframe", "object", "embed", "form", "svg", "base"} & {t for t, _ in parsed.elements}
+    assert [a for a in parsed.all("script") if a.get("type") != "application/json"] == [{}]
     for _, attributes in parsed.elements:
-        assert not [name for name in attributes if name.startswith("on") or name in {"style", "href", "srcset"}]
+        assert not [name for name in attributes if name.startswith("on") or name in {"style", "srcset"}]
         assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith("#")
     assert "url(" not in parsed.style
     assert "@import" not in parsed.style
 
 
 def test_page__forbids_what_it_does_not_need(parsed):
     (policy,) = [m["content"] for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
-    digest = base64.b64encode(hashlib.sha256(parsed.style.encode()).digest()).decode()
+    of_style, of_script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (parsed.style, parsed.script)
+    )
     assert policy.startswith("default-src 'none'; img-src data:;")
-    assert f"style-src 'sha256-{digest}'" in policy
+    assert f"style-src 'sha256-{of_style}';" in policy
+    assert f"script-src 'sha256-{of_script}';" in policy
     assert "unsafe" not in policy
 
 
 def test_page__shows_hostile_names_as_text(parsed, report, hostile):
     assert r"<img src=x onerror=alert(1)>[bold red]x[/]\u202eevil\x1b[31m" in parsed.text
-    assert len(parsed.all("img")) == 1
+    assert len(parsed.all("img")) == 2  # that of the answer, and again at its first serious finding
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", report.to_html())
 
 
 def test_page__tells_each_figure_in_words(parsed):
-    (image,) = parsed.all("img")
+    _, image = parsed.all("img")
     assert image["alt"].startswith("All is <img src=x")
     assert image["alt"].endswith("qkv. o (axes: step, std)")
 
@@ -85,6 +95,17 @@ def test_page__says_findings_then_the_run_then_the_answers_then_what_is_missing(
     assert parsed.text.index("moved.") < places[0] < parsed.text.index("All is as it should be.")
 
 
+def test_page__titles_each_answer_with_it_and_leaves_the_question_below(parsed):
+    answer = parsed.text.index("All is <img src=x onerror")
+    assert answer < parsed.text.index("Is one well? 1 error, 1 warning, 1 info (ONE001, ONE003, ONE002).")
+
+
+def test_page__leads_from_each_finding_to_its_answer(parsed):
+    (place,) = {attributes["href"] for attributes in parsed.all("a")}
+    assert place.removeprefix("#") in [attributes.get("id") for _, attributes in parsed.elements]
+    assert len(parsed.all("a")) == 3
+
+
 def test_page__gives_the_reason_and_the_remedy_of_what_was_skipped(parsed):
     assert 'no updates were recorded→ wdyn.watch(..., what=("updates",))' in parsed.text
 
@@ -92,7 +113,8 @@ def test_page__gives_the_reason_and_the_remedy_of_what_was_skipped(parsed):
 def test_page__shows_at_the_card_how_what_was_logged_went(run, one):
     run["scalars"] = run["scalars"].to_dataset().assign(loss=("step", np.linspace(4.0, 2.0, 601)))
     parsed = Page(page(analyze(run, [one])))
-    assert parsed.all("img")[0]["alt"].startswith("loss fell from 4 to 2")
+    assert parsed.all("img")[1]["alt"].startswith("loss fell from 4 to 2")
+    assert "What was logged: loss fell from 4 to 2" in parsed.text
     assert parsed.text.index("1.5 kB") < parsed.text.index("What was logged") < parsed.text.index("Is one well?")
 
 
@@ -102,15 +124,17 @@ def test_page__says_why_the_curves_cannot_be_drawn(run, one, monkeypatch):
     def fail(scalars):
         raise ValueError("no ink")
 
-    monkeypatch.setattr("wdyn.reports.html.plot", fail)
+    monkeypatch.setattr("wdyn.reports.page.plot", fail)
     assert "No figure: ValueError: no ink" in Page(page(analyze(run, [one]))).text
 
 
 def test_page__lets_one_reach_each_figure_with_the_keyboard_to_scroll_it(parsed):
-    assert [figure["tabindex"] for figure in parsed.all("figure")] == ["0"]
+    assert [figure["tabindex"] for figure in parsed.all("figure")] == ["0", "0"]
 
 
-def test_page__bounds_its_tables(parsed):
+def test_page__bounds_its_tables(report, monkeypatch):
+    monkeypatch.setattr("wdyn.reports.page._ROWS", 40)
+    parsed = Page(page(report))
     assert "For each parameter, the first 40 of 124 rows" in parsed.text
     assert len(parsed.all("tr")) < 150
 

@@ -1,0 +1,1 @@
+"""How do two models differ, and is one the other? Here what reads them meets what judges and tells."""
