@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import subprocess
 import sys
 import textwrap
@@ -127,6 +128,23 @@ def test_watch__gradients_are_those_the_optimizer_used(model: Tiny, place: Path)
             norms.append(model.tok.weight.grad.double().norm().item())
             optimizer.step()
             optimizer.zero_grad()
+    got = wdyn.statistics(wdyn.open_run(place), "gradients")["l2"].sel(parameter="tok.weight")
+    np.testing.assert_allclose(got.sel(step=[1, 2]), norms, rtol=1e-12)
+
+
+def test_watch__gradients_of_a_closure_are_those_of_its_own_step(model: Tiny, place: Path) -> None:
+    optimizer, norms = adamw(model), []
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(model, len(norms))
+        loss.backward()
+        norms.append(model.tok.weight.grad.double().norm().item())
+        return loss
+
+    with wdyn.watch(model, optimizer, to=place, every=1):
+        optimizer.step(closure)
+        optimizer.step(closure=closure)
     got = wdyn.statistics(wdyn.open_run(place), "gradients")["l2"].sel(parameter="tok.weight")
     np.testing.assert_allclose(got.sel(step=[1, 2]), norms, rtol=1e-12)
 
@@ -589,11 +607,17 @@ def test_first_snapshot__that_is_large_and_fails_is_told_as_any_later_one(
         return write(path, *args, **kwargs)
 
     monkeypatch.setattr(files, "write", full)
-    with pytest.warns(WdynWarning, match=r"stopped recording.*No space left.*up to step 0 are safe"):
+    with pytest.warns(WdynWarning) as told:
         with wdyn.watch(nn.Linear(3, 2), to=place, every=1) as w:
             w.flush()
             w.step()
-    assert steps_of(wdyn.open_run(place), "statistics/weights") == [0]
+            assert len(told) == 1  # nothing is given up yet: the disk is tried again
+    pause, end = (str(warning.message) for warning in told)
+    assert re.search(r"cannot write at the moment: No space left.* rows wait in memory", pause)
+    assert re.search(r"stopped recording.*No space left.*up to step 0 are safe", end)
+    run = wdyn.open_run(place)
+    assert steps_of(run, "statistics/weights") == [0]
+    assert steps_of(run, "weights/weight-0000") == []
 
 
 @pytest.mark.usefixtures("large")

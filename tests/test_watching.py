@@ -1,5 +1,6 @@
 """Does watching attach to any loop, refuse what cannot work, and change nothing?"""
 
+import contextlib
 import copy
 import gc
 import multiprocessing
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 import wdyn
 from loops import Tiny, adamw, hooks_of, loss_of, steps_of, train
@@ -328,6 +330,42 @@ def test_watch__calls_outside_the_block_say_so(model: Tiny, place: Path) -> None
         pass
     with pytest.raises(InvalidArgument, match="entered before"), w:
         pass
+
+
+# Compiled steps.
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # within torch, when it compiles
+@pytest.mark.parametrize("compiled_first", [True, False])
+def test_compiled_step__is_one_graph_as_without_and_its_rows_are_right(compiled_first: bool, tmp_path: Path) -> None:
+    graphs, weights = [], []
+    for watched in (False, True):
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        model, counter = nn.Linear(4, 3), CompileCounter()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        w = wdyn.watch(model, optimizer, to=tmp_path / "run.zarr", every=2, snapshots=1)
+        with contextlib.ExitStack() as block:
+            if watched and not compiled_first:
+                block.enter_context(w)
+            step = torch.compile(optimizer.step, backend=counter)
+            if watched and compiled_first:
+                block.enter_context(w)
+            for number in range(5):
+                optimizer.zero_grad()
+                model(torch.full((2, 4), float(number))).square().mean().backward()
+                step()
+        graphs.append(counter.frame_count)
+        weights.append(model.weight.detach().clone())
+    assert graphs == [1, 1]
+    assert torch.equal(*weights)
+    run = wdyn.open_run(tmp_path / "run.zarr")
+    assert steps_of(run, "scalars") == [*range(6)]
+    assert steps_of(run, "statistics/updates") == [0, 2, 4, 5]
+    for step in (2, 4):
+        before, after = (wdyn.state_dict(run, step=at)["weight"].double() for at in (step - 1, step))
+        got = wdyn.statistics(run, "updates")["l2"].sel(step=step, parameter="weight")
+        np.testing.assert_allclose(got, (after - before).norm(), rtol=1e-12)
 
 
 # Resume.
@@ -665,7 +703,9 @@ def test_run__that_was_deleted_and_begun_anew_is_not_written_by_its_old_writer(m
     new = "import sys, torch, wdyn; w = wdyn.watch(torch.nn.Linear(2, 2), to=sys.argv[1]).__enter__(); w.step()"
     subprocess.run([sys.executable, "-c", new, place], check=True, timeout=120)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    with pytest.warns(WdynWarning, match="was deleted, or replaced by another run, while it was written"):
+    with pytest.warns(
+        WdynWarning, match=r"was deleted, or replaced .* on, and nothing more is written there\. What was"
+    ):
         old.step()
         old.close()
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -77,6 +77,29 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of one group at several steps: each value has these along its first axis, NaN where one has none."""
+
+    group: str
+    steps: tuple[int, ...]
+    values: Mapping[str, npt.NDArray[np.float64]]
+    long_names: Mapping[str, str] = field(default_factory=dict)
+    """True names of arrays whose own name had to be made safe."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Row]:
+        for at, step in enumerate(self.steps):
+            yield Row(self.group, step, {name: value[at, ...] for name, value in self.values.items()}, self.long_names)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the rows hold."""
+        return sum(value.nbytes for value in self.values.values())
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All weights at one step: for each slug an array in the stored dtype, of the array's `full_shape`."""
 
@@ -111,11 +134,19 @@ class Batch:
     rows: tuple[Row, ...] = ()
     snapshot: Snapshot | None = None
     declaration: Declaration | None = None
+    logged: tuple[Rows, ...] = ()
+    """Rows of the steps that led here."""
+
+    @property
+    def row_count(self) -> int:
+        """Count of all rows."""
+        return len(self.rows) + sum(map(len, self.logged))
 
     @cached_property
     def nbytes(self) -> int:
         """Memory that the batch holds."""
-        return sum(row.nbytes for row in self.rows) + (self.snapshot.nbytes if self.snapshot else 0)
+        rows = sum(row.nbytes for row in self.rows) + sum(rows.nbytes for rows in self.logged)
+        return rows + (self.snapshot.nbytes if self.snapshot else 0)
 
     def release(self) -> None:
         """Give up the memory of the snapshot."""

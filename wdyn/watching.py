@@ -16,7 +16,7 @@ from wdyn.capture.anatomy import addresses
 from wdyn.capture.choosing import Select, wanted_by
 from wdyn.capture.declared import Declared
 from wdyn.capture.hooks import attach
-from wdyn.capture.optimizers import as_optimizers, skipped_step
+from wdyn.capture.optimizers import as_optimizers
 from wdyn.capture.plan import DROP, Plan, check_when_full
 from wdyn.capture.schedule import Decision, as_schedule, budget
 from wdyn.capture.termination import Termination, check_main_thread
@@ -256,11 +256,12 @@ class Watch:
         if self._plan.flush_on_sigterm:
             check_main_thread()
         with ExitStack() as undo:
-            self._recording = Recording(self._model, self._optimizers, self._plan, loaded_step=self._loaded_step)
+            recording = Recording(self._model, self._optimizers, self._plan, loaded_step=self._loaded_step)
+            self._recording = recording
             if self._plan.flush_on_sigterm:
-                undo.callback(Termination(self._recording.flush, turn=self._recording.turn).restore)
-            undo.callback(self._recording.finish)
-            undo.push(attach(self._optimizers, before=self._before, after=self._after))
+                undo.callback(Termination(recording.flush, turn=recording.turn).restore)
+            undo.callback(recording.finish)
+            undo.push(attach(self._optimizers, before=recording.before_step, after=recording.after_optimizer))
             self._exit = undo.pop_all()
         return self
 
@@ -280,15 +281,6 @@ class Watch:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Watch belongs to its process and cannot be pickled; leave it out of what is saved or sent")
-
-    def _before(self, optimizer: Optimizer) -> None:
-        self._running("a hook").before_step(optimizer)
-
-    def _after(self, optimizer: Optimizer) -> None:
-        if skipped_step(optimizer):
-            self._running("a hook").skip_step()
-        else:
-            self._running("a hook").after_step()
 
     def _running(self, name: str) -> Recording:
         if self._recording is None:

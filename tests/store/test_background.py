@@ -391,6 +391,7 @@ def test_run_that_was_deleted__ends_the_writing_and_is_not_begun_anew(oracle, pl
     in_time(background.flush)
     in_time(background.close)
     assert isinstance(background.failure, NotARun)
+    assert not any("are safe" in told for told in background.news())
     assert sorted(place.rglob("c.*")) == kept
 
 

@@ -130,6 +130,46 @@ def test_group__refuses_a_damaged_tail(tmp_path):
         RowGroup.restored(tmp_path / "g", group.members(), disk=disk)
 
 
+@pytest.mark.parametrize("name", ["loss", "mean"])
+def test_group__refuses_a_tail_that_was_lost_and_says_what_to_do(tmp_path, name):
+    disk = Disk(tmp_path)
+    group = RowGroup(tmp_path / "g", disk=disk, column_dim="parameter", columns=2)
+    group.append(0, 0, {"loss": 1.0, "mean": np.ones(2), "late": np.nan})
+    published(disk, group)
+    RowGroup.restored(tmp_path / "g", group.members(), disk=disk)  # that "late" has no file is as it should be
+    (file,) = (tmp_path / "g" / name).glob("c.*")
+    file.unlink()
+    with pytest.raises(DamagedRun, match=rf"{file} cannot be read back: it is gone.*wdyn repair {tmp_path}$"):
+        RowGroup.restored(tmp_path / "g", group.members(), disk=disk)
+
+
+@pytest.mark.parametrize("before", [0, 1, 5])
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_group__takes_several_rows_as_it_takes_them_one_by_one(tmp_path, before, count):
+    values = {"lr": np.arange(2.0 * count).reshape(count, 2), "loss": np.arange(float(count)) - 1}
+    values["loss"][0] = np.nan
+    found = []
+    for at_once in (True, False):
+        folder, disk = tmp_path / str(at_once), Disk(tmp_path)
+        group = RowGroup(folder, disk=disk, column_dim="group", chunk_columns=3, chunk_rows=4)
+        for step in range(before):
+            group.append(step, 0, {"loss": -1.0})
+        steps = range(before, before + count)
+        if at_once:
+            group.extend(steps, 1, values, long_names={"loss": "a/b"})
+        for step in () if at_once else steps:
+            one = {name: value[step - before] for name, value in values.items()}
+            group.append(step, 1, one, long_names={"loss": "a/b"})
+        published(disk, group)
+        found.append((group.members(), read(folder, group.members())))
+    (members, several), (other, singly) = found
+    assert members == other
+    assert several.keys() == singly.keys() == {"step", "attempt", "lr", "loss"}
+    for name, array in several.items():
+        np.testing.assert_array_equal(array, singly[name], err_msg=name)
+    np.testing.assert_array_equal(several["loss"][before:], values["loss"])
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_array_of_which_nothing_was_recorded__has_no_chunk_until_something_is(tmp_path, monkeypatch, restart):
     """Rows of it are committed by then, so that its first chunk gets into its place by rename only."""

@@ -9,6 +9,7 @@ from wdyn.errors import CannotRecord, InvalidArgument, NotARun, RunExists, RunLo
 from wdyn.reading.tables import statistics
 from wdyn.rows import Batch
 from wdyn.store import place as module
+from wdyn.store import writer as writer_module
 from wdyn.store.held import held_before
 from wdyn.store.place import check_place, last_step, open_writer, resume_step
 from wdyn.store.reader import open_run
@@ -23,8 +24,9 @@ def run(oracle, place):
     return place
 
 
-def begin(place, resumed_from=-1):
-    return open_writer(place, model="M", config={}, optimizers=[], attempt={"resumed_from_step": resumed_from})
+def begin(place, resume=False, loaded=None):
+    writer, _ = open_writer(place, about={"model": "M"}, attempt={"host": "here"}, resume=resume, loaded=loaded)
+    return writer
 
 
 def test_place__that_is_free_is_taken_as_it_is(place):
@@ -80,15 +82,43 @@ def test_last_step__of_a_run_without_rows_is_0(oracle, place):
     writer.commit()
     writer.abandon()
     assert last_step(place) == 0
-    begin(place, resumed_from=0).close()
+    begin(place, resume=0).close()
+
+
+@pytest.mark.parametrize(("resume", "loaded", "after"), [(True, None, 2), (True, 1, 1), (0, 1, 0), (False, None, -1)])
+def test_writer__says_after_which_step_it_continues(run, resume, loaded, after):
+    place = run if after >= 0 else run.with_name("free.zarr")
+    writer, step = open_writer(place, about={}, attempt={"host": "here"}, resume=resume, loaded=loaded)
+    writer.close()
+    attempt = open_run(place).attrs["wdyn"]["attempts"][-1]
+    assert step == attempt["resumed_from_step"] == after
+    assert attempt["parent"] == (0 if after >= 0 else -1)
+
+
+def test_writer__continues_after_what_another_wrote_until_it_ended(oracle, run, monkeypatch):
+    """The step is read when nobody else can write: else rows of the other that come last would be superseded."""
+    lock = writer_module.Lock
+
+    def waits_for_another(path):
+        with monkeypatch.context() as patch:
+            patch.setattr(writer_module, "Lock", lock)
+            with oracle.writer(path, resume=True, attempt={"resumed_from_step": 2}) as other:
+                for step in (2, 3, 4):
+                    other.append(oracle.batch(step))
+        return lock(path)
+
+    monkeypatch.setattr(writer_module, "Lock", waits_for_another)
+    writer, step = open_writer(run, about={}, attempt={}, resume=True)
+    writer.abandon()
+    assert step == 4
 
 
 def test_writer__is_refused_while_another_writes(run):
-    first = begin(run, resumed_from=2)
+    first = begin(run, resume=2)
     with pytest.raises(RunLocked, match="another watch of this very process"):
-        begin(run, resumed_from=2)
+        begin(run, resume=2)
     first.close()
-    begin(run, resumed_from=2).close()
+    begin(run, resume=2).close()
 
 
 def test_writer__refuses_to_overwrite_a_run(run):
@@ -96,12 +126,12 @@ def test_writer__refuses_to_overwrite_a_run(run):
     with pytest.raises(RunExists, match="already holds a run"):
         begin(run)
     assert (run / "zarr.json").read_bytes() == before
-    begin(run, resumed_from=1).close()  # the refusal held no lock
+    begin(run, resume=1).close()  # the refusal held no lock
 
 
 def test_writer__refuses_to_continue_nothing_and_leaves_no_trace(place):
     with pytest.raises(NotARun, match="it does not exist"):
-        begin(place, resumed_from=1)
+        begin(place, resume=1)
     assert not place.exists()
 
 
@@ -119,7 +149,7 @@ def test_writer__tells_of_a_folder_that_is_read_only(tmp_path):
 
 
 def test_held_before__gives_what_the_run_holds_that_is_continued(oracle, run):
-    writer = begin(run, resumed_from=2)
+    writer = begin(run, resume=2)
     before = held_before(writer, step=2)
     for name, values in oracle.table().items():
         np.testing.assert_array_equal(before.table[name], values)
@@ -130,7 +160,7 @@ def test_held_before__gives_what_the_run_holds_that_is_continued(oracle, run):
 
 def test_held_before__gives_the_statistics_of_the_step_if_it_has_a_row(tmp_path):
     make_run(tmp_path / "run.zarr", steps=(0, 10))
-    with begin(tmp_path / "run.zarr", resumed_from=10) as writer:
+    with begin(tmp_path / "run.zarr", resume=10) as writer:
         assert held_before(writer, step=7).statistics == {}
         std = held_before(writer, step=10).statistics["std"]
         writer.abandon()

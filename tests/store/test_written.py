@@ -22,6 +22,7 @@ def test_written__tells_what_was_not_and_takes_it_up_again(columns):
     for at, chunks in enumerate(columns):
         found = {n for a, b in ranges(attributes, count=count, at=at) for n in range(a, b)}
         assert found == {number for number, wrote in enumerate(chunks) if wrote}
+        assert found == {number for number in range(count) if written.has(number, at=at)}
     assert Written.restored(attributes, count=count, across=len(columns)).gaps(count=count, across=len(columns)) == gaps
 
 

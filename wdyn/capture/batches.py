@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from torch.optim import Optimizer
+
 from wdyn.capture.recorder import Recorder
 from wdyn.capture.scalars import ScalarLog
 from wdyn.naming import examples
@@ -42,6 +44,10 @@ class Batches:
             self._recorder.prepare()
             self._prepared_for = step
 
+    def see_gradients(self, optimizer: Optimizer | None) -> None:
+        """Measure the gradients that `optimizer` (None: nobody) uses for the coming step."""
+        self._recorder.see_gradients(optimizer)
+
     def at(self, step: int, *, rows: bool, snapshot: bool) -> Batch:
         """Read the model at `step`, the present one."""
         declaration = self._look(step, for_snapshot=snapshot)
@@ -54,8 +60,8 @@ class Batches:
             self._states_at = step
         kept = self._recorder.snapshot(step) if snapshot else None
         self._recorder.forget()
-        given += self._scalars.take(before=step)  # last: an interrupt in what takes long must not lose them
-        return Batch(step, tuple(given), kept, declaration)
+        # Taken last: an interrupt in what takes long must not lose what was logged.
+        return Batch(step, tuple(given), kept, declaration, self._scalars.take(before=step))
 
     def _look(self, step: int, *, for_snapshot: bool) -> Declaration | None:
         """See what the model holds now, and tell of what it did not hold before."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ HYPERPARAMETERS = ("lr", "weight_decay", "momentum", "beta1", "beta2")
 Settings = tuple[tuple[float | None, ...], ...]
 """(group, `HYPERPARAMETERS`): None where a group has no such setting."""
 
+_NOTHING = (None,) * len(HYPERPARAMETERS)
 _PLAIN = frozenset({float, type(None)})
 _PAIR = (tuple, list)
 
@@ -75,18 +75,14 @@ def unused(settings: Settings) -> Settings:
     return tuple(tuple(None if value is None else np.nan for value in group) for group in settings)
 
 
-def by_name(several: Iterable[Settings]) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
-    """Give, for the settings of each step, every one of `HYPERPARAMETERS` that some group has.
-
-    Each is (group,); NaN where a group has none.
-    """
-    for count, same in groupby(several, key=len):
-        steps = list(same)
-        table = np.array(steps, dtype=object).reshape(len(steps), count, len(HYPERPARAMETERS))
-        present = np.not_equal(table, np.array(None, dtype=object)).any(axis=1)
-        numbers = np.ascontiguousarray(table.swapaxes(1, 2), dtype=np.float64)  # None becomes NaN
-        for step, here in zip(numbers, present.tolist(), strict=True):
-            yield {name: step[at] for at, name in enumerate(HYPERPARAMETERS) if here[at]}
+def by_name(steps: Sequence[Settings]) -> dict[str, npt.NDArray[np.float64]]:
+    """Give each of `HYPERPARAMETERS` that some group has at some step, as (step, group); NaN where one has none."""
+    count = max(map(len, steps), default=0)
+    full = [groups + (_NOTHING,) * (count - len(groups)) for groups in steps]
+    table = np.array(full, dtype=object).reshape(len(steps), count, len(HYPERPARAMETERS))
+    present = np.not_equal(table, np.array(None, dtype=object)).any(axis=(0, 1))
+    numbers = table.astype(np.float64)  # None becomes NaN
+    return {name: numbers[:, :, at] for at, name in enumerate(HYPERPARAMETERS) if present[at]}
 
 
 def _settings_of(group: dict[str, Any], *, read_tensors: bool) -> tuple[float | None, ...]:

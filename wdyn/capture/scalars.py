@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from wdyn import schema
 from wdyn.capture.optimizers import HYPERPARAMETERS, Settings, by_name, hyperparameters, loss_scale, unused
 from wdyn.capture.schedule import Listener
 from wdyn.naming import sanitised, with_checksum
-from wdyn.rows import Row, Values
+from wdyn.rows import Row, Rows
 
 _LONG = 512
 _OLD_SECONDS = 5.0
@@ -22,6 +22,9 @@ _COSTS = ("wall_time", "capture_seconds", "write_seconds", "bytes_written")
 _OWN = frozenset({*HYPERPARAMETERS, *_COSTS, schema.STEP, schema.ATTEMPT, schema.GROUP})
 _Ended = tuple[Settings, tuple[float, ...]]
 """What a step has of its own: the settings that it used, and its `_COSTS`."""
+_NOT_ENDED: _Ended = ((), (np.nan,) * len(_COSTS))
+_Columns = dict[str, npt.NDArray[np.float64]]
+"""(step,) or (step, group), by name of the array."""
 
 
 class ScalarLog:
@@ -68,7 +71,7 @@ class ScalarLog:
         """Begin with what a row of the run that is continued tells of its step: all but time and cost."""
         self._array_of |= {name: array for array, name in row.long_names.items()}
         known = {name: value for name, value in row.values.items() if name not in _COSTS}
-        self._logged.setdefault(row.step, {}).update(known)  # before settings, which no step of this attempt used yet
+        self._logged.setdefault(row.step, {}).update(known)
 
     def end_step(
         self,
@@ -92,19 +95,20 @@ class ScalarLog:
         self._ended[step] = settings if stepped else unused(settings), costs
         self._written, self._written_bytes = written, written_bytes
 
-    def take(self, *, before: int) -> tuple[Row, ...]:
+    def take(self, *, before: int) -> tuple[Rows, ...]:
         """Give a row for each step below `before`, and forget it: nothing more can be logged there."""
         self._since = time.monotonic()
         ended = {step: self._ended.pop(step) for step in list(self._ended) if step < before}
-        rows: dict[int, dict[str, Values]] = dict(zip(ended, _numbers(ended.values()), strict=True))
-        for step in [step for step in self._logged if step < before]:
-            logged: dict[str, Values] = {name: _on_host(value) for name, value in self._logged.pop(step).items()}
-            rows[step] = rows.get(step, {}) | logged
-        return tuple(self._row(step, rows[step]) for step in sorted(rows))
-
-    def _row(self, step: int, numbers: dict[str, Values]) -> Row:
-        names = {array: name for name, array in self._array_of.items() if array != name and array in numbers}
-        return Row(schema.SCALARS, step, numbers, names)
+        logged = {step: self._logged.pop(step) for step in list(self._logged) if step < before}
+        steps = tuple(sorted(ended.keys() | logged.keys()))
+        if not steps:
+            return ()
+        columns = _own_columns([ended.get(step, _NOT_ENDED) for step in steps]) if ended else {}
+        for at, step in enumerate(steps):
+            for name, value in logged.get(step, {}).items():
+                _put(columns, name, _on_host(value), at=at, count=len(steps))
+        names = {array: name for name, array in self._array_of.items() if array != name and array in columns}
+        return (Rows(schema.SCALARS, steps, columns, names),)
 
     def _safe(self, name: str) -> str:
         """Name the array of a logged value: the name itself where that is safe as a path and not taken."""
@@ -115,11 +119,25 @@ class ScalarLog:
         return self._array_of[name]
 
 
-def _numbers(ended: Collection[_Ended]) -> Iterator[dict[str, Values]]:
+def _own_columns(ended: Sequence[_Ended]) -> _Columns:
     """Make arrays of what steps have of their own, of all at once: one by one that would take longer than the steps."""
     costs = np.array([costs for _, costs in ended], dtype=np.float64)
-    for at, settings in enumerate(by_name([settings for settings, _ in ended])):
-        yield {**settings, **{name: costs[at, column, ...] for column, name in enumerate(_COSTS)}}
+    return by_name([settings for settings, _ in ended]) | dict(zip(_COSTS, costs.T, strict=True))
+
+
+def _put(columns: _Columns, name: str, value: float | npt.NDArray[np.float64], *, at: int, count: int) -> None:
+    """Set the value of one step, of `count`: a number, or one for each group."""
+    groups = value.shape if isinstance(value, np.ndarray) else ()
+    column = columns.get(name)
+    if column is None or column.shape[1:] < groups:  # a run that is continued may have had more groups
+        wider = np.full((count, *groups), np.nan)
+        if column is not None:
+            wider[:, : column.shape[1]] = column
+        columns[name] = column = wider
+    if groups:
+        column[at, : groups[0]] = value
+    else:
+        column[at] = value
 
 
 def _as_scalar(value: object) -> float | torch.Tensor | None:
@@ -134,6 +152,5 @@ def _as_scalar(value: object) -> float | torch.Tensor | None:
         return None
 
 
-def _on_host(value: object) -> npt.NDArray[np.float64]:
-    plain = value.item() if type(value) is not float and isinstance(value, torch.Tensor) else value
-    return np.array(plain, np.float64)
+def _on_host(value: object) -> float | npt.NDArray[np.float64]:
+    return value.item() if isinstance(value, torch.Tensor) else value  # type: ignore[return-value]

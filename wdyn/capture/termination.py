@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from wdyn.capture.turn import Turn
@@ -49,8 +50,11 @@ class Termination:
             signal.signal(signal.SIGTERM, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take the signal."""
-        self._turn.when_idle(lambda: self._flush_and_pass_on(number, frame))
+        """Take the signal; have it sent again at the end of what the recording does in the middle of."""
+        if self._turn.is_taken:  # perhaps by another thread, in which no signal can be handled
+            self._turn.at_end(partial(os.kill, os.getpid(), number))
+        else:
+            self._flush_and_pass_on(number, frame)
 
     def restore(self) -> None:
         """Put back what was there before, unless somebody else has taken the signal since."""

@@ -18,12 +18,23 @@ class Turn:
 
     def __exit__(self, *error: object) -> None:
         self._depth -= 1
-        while self._waiting and self._depth == 0:
-            self._waiting.popleft()()
+        if self._waiting:
+            self._call_waiting()
 
-    def when_idle(self, call: Callable[[], None]) -> None:
-        """Call at once, or at the end of what is going on."""
-        if self._depth:
-            self._waiting.append(call)
-        else:
+    @property
+    def is_taken(self) -> bool:
+        """Whether something is going on."""
+        return self._depth > 0
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call at the end of what is going on; at once, if that has just ended."""
+        self._waiting.append(call)
+        self._call_waiting()
+
+    def _call_waiting(self) -> None:
+        while self._depth == 0:
+            try:
+                call = self._waiting.popleft()
+            except IndexError:  # none is left, perhaps since another thread was quicker
+                return
             call()

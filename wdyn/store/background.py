@@ -147,7 +147,7 @@ class BackgroundWriter:
 
     @property
     def _stopped(self) -> bool:
-        return self._closing or self._failure is not None
+        return self._closing or self._ended or self._failure is not None
 
     @property
     def _refuses(self) -> bool:
@@ -214,7 +214,9 @@ class BackgroundWriter:
             if not reason or (self._trouble and self._closing):
                 self._failure = error
                 self._waiting.lose_all()
-                self._news.append(failure_message(error, committed=self.committed))
+                self._news.append(
+                    failure_message(error, committed=self.committed, still_there=self._writer.is_in_place)
+                )
             elif self._trouble:
                 self._trouble = self._trouble.after_another_try()
             else:

@@ -23,13 +23,15 @@ class Disk:
 
     Attributes
     ----------
+    root
+        That folder.
     bytes_written
         Size of all files that were written so far.
     """
 
     def __init__(self, root: Path) -> None:
         self.bytes_written = 0
-        self._root = root
+        self.root = root
         self._written: list[str] = []
         self._waiting: dict[str, str] = {}  # a successor's path, and where it belongs
         self._renamed: list[str] = []
@@ -54,16 +56,16 @@ class Disk:
 
     def publish(self, path: str, data: bytes) -> None:
         """Make all that was written durable and put it in its place; then replace the file that tells of it."""
-        files.make_durable(self._root, [*self._written, *self._waiting])
+        files.make_durable(self.root, [*self._written, *self._waiting])
         for partial, place in list(self._waiting.items()):
             files.rename(partial, place)
             del self._waiting[partial]
             self._renamed.append(place)
         partial = path + files.PARTIAL
         self.bytes_written += files.write(partial, [data])
-        files.make_durable(self._root, [*self._renamed, partial])
+        files.make_durable(self.root, [*self._renamed, partial])
         files.rename(partial, path)
-        files.sync(self._root)
+        files.sync(self.root)
         self._written, self._renamed = [], []
 
     def describe(self, path: str, data: bytes) -> None:

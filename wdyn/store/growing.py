@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,21 +102,36 @@ class RowGroup:
         long_names: Mapping[str, str] | None = None,
     ) -> None:
         """Add one row, and write the chunk that becomes full by it. Names never seen before start a new array."""
-        row = self.rows % self._chunk_rows
         for name, value in values.items():
             if isinstance(value, Counts):
                 self._write_counts(name, value)
-            else:
-                self._put(name, row, np.asarray(value))
-        for name, number in ((schema.STEP, step), (schema.ATTEMPT, attempt)):
-            self._put(name, row, np.asarray(number))
-        for name, true_name in (long_names or {}).items():
-            self._series[name].long_name = true_name
-        self.rows += 1
-        if self.rows % self._chunk_rows == 0:
-            self._write(self.rows // self._chunk_rows - 1)
-            for series in self._series.values():
-                series.clear()
+        plain = {name: np.asarray(value)[np.newaxis] for name, value in values.items() if not isinstance(value, Counts)}
+        self.extend((step,), attempt, plain, long_names=long_names)
+
+    def extend(
+        self,
+        steps: Sequence[int],
+        attempt: int,
+        values: Mapping[str, npt.NDArray[Any]],
+        *,
+        long_names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add rows at several steps, which values have along their first axis; as `append` one by one."""
+        every = {**values, schema.STEP: np.asarray(steps), schema.ATTEMPT: np.full(len(steps), attempt)}
+        start = 0
+        while start < len(steps):
+            row = self.rows % self._chunk_rows
+            count = min(len(steps) - start, self._chunk_rows - row)
+            for name, value in every.items():
+                self._put(name, slice(row, row + count), value[start : start + count])
+            for name, true_name in (long_names or {}).items():
+                self._series[name].long_name = true_name
+            start += count
+            self.rows += count
+            if self.rows % self._chunk_rows == 0:
+                self._write(self.rows // self._chunk_rows - 1)
+                for series in self._series.values():
+                    series.clear()
 
     def flush(self) -> None:
         """Write the unfinished chunk of every array."""
@@ -142,11 +157,11 @@ class RowGroup:
             members[name] = alike[form]
         return members | {name: histogram.metadata(self.rows) for name, histogram in self._histograms.items()}
 
-    def _put(self, name: str, row: int, data: npt.NDArray[Any]) -> None:
-        if data.ndim:
-            self.widen(len(data))
+    def _put(self, name: str, rows: slice, data: npt.NDArray[Any]) -> None:
+        if data.ndim > 1:
+            self.widen(data.shape[1])
         dtype = "int64" if data.dtype.kind in "iub" else "float64"
-        self._begin(name, dtype=dtype, columned=data.ndim > 0).put(row, data)
+        self._begin(name, dtype=dtype, columned=data.ndim > 1).put(rows, data)
 
     def _write_counts(self, name: str, counts: Counts) -> None:
         columns, bins = counts.shape

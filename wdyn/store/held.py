@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,7 @@ def _row_at(run: xr.DataTree, group: str, step: int) -> Row | None:
 def _selected(run: xr.DataTree, group: str, step: int) -> xr.Dataset | None:
     if f"/{group}" not in run.groups:
         return None
-    rows = run[group].to_dataset(inherit=False)
+    rows = cast("xr.DataTree", run[group]).to_dataset(inherit=False)
     return rows.sel({schema.STEP: step}) if step in rows[schema.STEP].values else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -69,13 +69,19 @@ def last_step(place: Path) -> int:
 def open_writer(
     place: Path,
     *,
-    model: str,
-    config: Mapping[str, Any],
-    optimizers: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
     attempt: Mapping[str, Any],
+    resume: bool | int = False,
+    loaded: int | None = None,
     compression: str | None = None,
-) -> Writer:
+) -> tuple[Writer, int]:
     """Begin an attempt: a new run, or the next one of the run that is there.
+
+    Returns
+    -------
+    tuple
+        The writer, and the step that it continues after, -1 for a run that starts. That is read when nobody else can
+        write the run any more: a writer that is about to end may still add rows until then.
 
     Raises
     ------
@@ -84,10 +90,17 @@ def open_writer(
     CannotRecord
         The place cannot be written.
     """
-    about = {"model": model, "config": config, "optimizers": list(optimizers)}
-    resume = attempt["resumed_from_step"] != FRESH
+    begun = {"resumed_from_step": FRESH, **attempt}
+    there = is_run(place) if resume is True else resume is not False
     try:
-        return Writer(place, about=about, attempt=attempt, resume=resume, compression=compression)
+        writer = Writer(place, about=about, attempt=begun, resume=there, compression=compression)
+        try:
+            step = resume_step(place, resume=resume, loaded=loaded)
+            writer.continue_after(step)
+        except BaseException:
+            writer.abandon()
+            raise
+        return writer, step
     except OSError as error:
         if isinstance(error, WdynError):
             raise

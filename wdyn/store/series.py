@@ -5,6 +5,7 @@ The rows of the last, unfinished chunk are kept in memory; that chunk is rewritt
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,14 @@ class Series:
             codecs=metadata.SMALL,
         )
 
-    def put(self, row: int, value: npt.NDArray[Any]) -> None:
-        """Set one row of the unfinished chunk: a scalar, or at most as many values as there are columns."""
-        if value.ndim:
-            self._tail[row, : len(value)] = value
+    def put(self, rows: slice, values: npt.NDArray[Any]) -> None:
+        """Set rows of the unfinished chunk: each a scalar, or at most as many values as there are columns."""
+        if values.ndim > 1:
+            self._tail[rows, : values.shape[1]] = values
         else:
-            self._tail[row] = value
+            self._tail[rows] = values if self._tail.ndim == 1 else values[:, np.newaxis]
         # A chunk in which nothing was recorded is none at all: readers find its fill value.
-        self._unwritten = self._unwritten or not self._is_missing(value)
+        self._unwritten = self._unwritten or not self._is_missing(values)
 
     def widen(self, columns: int) -> None:
         """Make room for more columns; rows so far have nothing there."""
@@ -120,16 +121,20 @@ class Series:
         Raises
         ------
         DamagedRun
-            A file of the chunk cannot be read back.
+            A file of the chunk was lost, or cannot be read back.
         """
-        for key, block in self._blocks(number):
-            path = Path(self._place, key)
-            if not path.exists():  # the array, or this column of chunks, began after these rows
+        for at, (key, block) in enumerate(self._blocks(number)):
+            if not self._written.has(number, at=at):  # the array, or this column of chunks, began after these rows
                 continue
+            path = Path(self._place, key)
             try:
                 stored = encoding.decode_small_chunk(path.read_bytes(), dtype=self.dtype).reshape(self._chunk)
             except (OSError, ValueError) as error:
-                raise DamagedRun(f"{path} cannot be read back: {error}. Record into a new run instead") from error
+                reason = "it is gone" if isinstance(error, FileNotFoundError) else error
+                raise DamagedRun(
+                    f"{path} cannot be read back: {reason}. To go on with what is whole, first run: "
+                    f"wdyn repair {shlex.quote(str(self._disk.root))}"
+                ) from error
             block[:kept] = stored[:kept, : block.shape[1]] if block.ndim > 1 else stored[:kept]
         self._unwritten = True  # behind these rows the chunk may hold some that were never committed
         self._there = number

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from wdyn import bins, schema
 from wdyn.arrays import WeightArray
-from wdyn.rows import Batch, Counts, Declaration, Row, Snapshot
+from wdyn.rows import Batch, Counts, Declaration, Row, Rows, Snapshot
 from wdyn.store import metadata, weights
 from wdyn.store.disk import Disk
 from wdyn.store.documents import Documents
@@ -82,6 +82,8 @@ class Tree:
             self._declare(batch.declaration)
         for row in batch.rows:
             self._append_row(row, attempt)
+        for rows in batch.logged:
+            self._append_rows(rows, attempt)
         if batch.snapshot is not None:
             self._append_snapshot(batch.snapshot, attempt)
 
@@ -156,7 +158,13 @@ class Tree:
             self._about.setdefault(row.group, {}).update(row.attributes)
         self._changed.add(row.group)
 
-    def _begin_group(self, row: Row) -> None:
+    def _append_rows(self, rows: Rows, attempt: int) -> None:
+        if rows.group not in self._groups:
+            self._begin_group(rows)
+        self._groups[rows.group].extend(rows.steps, attempt, rows.values, long_names=rows.long_names)
+        self._changed.add(rows.group)
+
+    def _begin_group(self, row: Row | Rows) -> None:
         path, dim = row.group, _column_dim(row.group)
         count = _GROUP_COLUMNS if dim == schema.GROUP else len(self._labels.get(dim, ()))
         self._groups[path] = RowGroup(self._path / path, disk=self._disk, column_dim=dim, chunk_columns=count)

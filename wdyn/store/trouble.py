@@ -53,9 +53,17 @@ def resumed_message(lost_rows: int, lost_snapshots: int) -> str:
     return f"wdyn records again; {lost if lost_rows or lost_snapshots else 'nothing was lost'}"
 
 
-def failure_message(error: BaseException, *, committed: int) -> str:
-    """Say what stopped the writing for good, what is safe, and what to do."""
+def failure_message(error: BaseException, *, committed: int, still_there: bool) -> str:
+    """Say what stopped the writing for good, what is safe, and what to do.
+
+    `committed` is the last step that was, and `still_there` whether the run is that was written.
+    """
     reason = str(error) if isinstance(error, WdynError | OSError) else repr(error)
+    if not still_there:
+        return (
+            f"wdyn stopped recording: {reason}. Training goes on, and nothing more is written there. What was "
+            f"recorded is where the run was moved to, if it was not deleted"
+        )
     return (
         f"wdyn stopped recording: {reason}. Training goes on. All rows up to step {committed} are safe and "
         f"readable; later ones are lost. Free the cause, then continue with watch(..., resume=True)"

@@ -125,7 +125,7 @@ class Waiting:
 
     def lose(self, batch: Batch) -> None:
         """Give up a batch, and count it."""
-        self._lost_rows += len(batch.rows)
+        self._lost_rows += batch.row_count
         self.without_snapshot(batch)
 
     def lose_all(self) -> None:
@@ -142,9 +142,9 @@ class Waiting:
     def _let_go(self, written: _Written) -> _Written:
         again = without_rows(written.again)
         self._kept -= written.again.nbytes
-        return replace(written, again=again, rows=written.rows + len(written.again.rows))
+        return replace(written, again=again, rows=written.rows + written.again.row_count)
 
 
 def without_rows(batch: Batch) -> Batch:
     """Give what later rows count on; a step whose rows are lost must not be told as committed."""
-    return Batch(_NO_STEP if batch.rows else batch.step, declaration=batch.declaration)
+    return Batch(_NO_STEP if batch.row_count else batch.step, declaration=batch.declaration)

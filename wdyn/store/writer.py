@@ -92,8 +92,8 @@ class Writer:
         self._lost_before: Mapping[str, int] = self._attributes.get("lost", {})
         before = self._attributes["attempts"]
         self.attempt = len(before)
-        about_it = {"number": self.attempt, "parent": parent(before, attempt["resumed_from_step"]), **attempt}
-        self._attributes |= {**about, "attempts": [*before, about_it], "closed": False}
+        self._attributes |= {**about, "attempts": [*before, {"number": self.attempt, **attempt}], "closed": False}
+        self.continue_after(attempt["resumed_from_step"])
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +114,19 @@ class Writer:
     def bytes_written(self) -> int:
         """Size of all files that were written so far."""
         return self._disk.bytes_written
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the run that was written is still there, as far as that can be told."""
+        try:
+            return is_run(self.path) and not self._lock.guards_another
+        except OSError:
+            return True
+
+    def continue_after(self, step: int) -> None:
+        """Say which step this attempt continues, before its first commit; -1 for a run that starts."""
+        *before, this = self._attributes["attempts"]
+        self._attributes["attempts"] = [*before, {**this, "parent": parent(before, step), "resumed_from_step": step}]
 
     def append(self, batch: Batch) -> None:
         """Take up what one step gave. It is visible after the next `commit`.

@@ -38,6 +38,10 @@ class Written:
         else:
             ranges.append([number, number + 1])
 
+    def has(self, number: int, *, at: int) -> bool:
+        """Whether a chunk was written."""
+        return at < len(self._ranges) and any(first <= number < behind for first, behind in self._ranges[at])
+
     def gaps(self, *, count: int, across: int) -> Gaps:
         """Give what the attribute holds at this many chunks; nothing where all of them were written."""
         found = tuple(_between(self._ranges[at] if at < len(self._ranges) else (), count) for at in range(across))

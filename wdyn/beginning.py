@@ -1,0 +1,130 @@
+"""What starts an attempt: who may write, what was there before, and the row of the weights that it begins with?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import nn
+from torch.optim import Optimizer
+
+from wdyn.capture import seam
+from wdyn.capture.adapters import adapter_scales
+from wdyn.capture.batches import Batches, parted
+from wdyn.capture.circumstances import circumstances
+from wdyn.capture.continuity import continuity
+from wdyn.capture.due import Due
+from wdyn.capture.model_config import left_out, model_config
+from wdyn.capture.optimizers import about
+from wdyn.capture.plan import Plan
+from wdyn.capture.recorder import Recorder
+from wdyn.capture.scalars import ScalarLog
+from wdyn.capture.schedule import Schedule, listeners
+from wdyn.capture.watched import snapshot_schedule
+from wdyn.errors import CannotRecord
+from wdyn.rows import Batch, Before
+from wdyn.schema import Quantity
+from wdyn.store.dtypes import STORED_TYPES
+from wdyn.store.held import held_before
+from wdyn.store.place import open_writer
+from wdyn.store.writer import Writer
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """An attempt whose first row is committed.
+
+    Attributes
+    ----------
+    step
+        That of the first row.
+    batches, scalars, due
+        What reads the model, what is kept of every step, and when.
+    writer
+        Holds the run.
+    rest
+        What of the first step is still to be written; None for nothing.
+    """
+
+    step: int
+    batches: Batches
+    scalars: ScalarLog
+    due: Due
+    writer: Writer
+    rest: Batch | None
+
+
+def begin(
+    model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, *, loaded_step: int | None, tell: Tell
+) -> Beginning:
+    """Take hold of the run, and commit the row of the weights as they are now.
+
+    Raises
+    ------
+    CannotRecord
+        The place, or the first row, cannot be written.
+    RunLocked, DamagedRun, InvalidArgument
+        Another writer holds the run, it cannot be read, or it is of another model.
+    """
+    writer, resumed_from = open_writer(
+        plan.place,
+        about={"model": type(model).__name__, "config": model_config(model), "optimizers": about(optimizers)},
+        attempt={**circumstances(), **left_out(plan.left_out), **adapter_scales(model)},
+        resume=plan.resume,
+        loaded=loaded_step,
+        compression=plan.compression,
+    )
+    step = resumed_from if resumed_from >= 0 else loaded_step or 0
+    try:
+        before = held_before(writer, step=step, first_weights=Quantity.DISPLACEMENT in plan.what)
+        recorder = Recorder(
+            model,
+            optimizers,
+            what=plan.what,
+            heads=plan.heads,
+            wanted=plan.wanted,
+            parts=plan.parts,
+            keepable=frozenset(STORED_TYPES),
+            before=before,
+            tell=tell,
+        )
+        recorder.see()
+        scalars = ScalarLog(optimizers, listeners=listeners(plan.rows, plan.snapshots))
+        due = Due(plan.rows, _snapshots(plan, recorder, tell), first_step=step)
+        batches = Batches(recorder, scalars, tell=tell)
+        for oddity in recorder.oddities():
+            tell(oddity)
+        batch = batches.at(step, rows=True, snapshot=due.keeps_snapshots)
+        batch = _joined(batch, before, recorder, scalars, tell)
+        first, rest = parted(batch, queue_bytes=plan.queue_bytes)
+        _publish(first, writer)
+    except BaseException:
+        writer.abandon()
+        raise
+    return Beginning(step, batches, scalars, due, writer, rest)
+
+
+def _snapshots(plan: Plan, recorder: Recorder, tell: Tell) -> Schedule:
+    default = snapshot_schedule(recorder.snapshot_bytes(), disk_limit=plan.disk_limit, tell=tell)
+    return default if plan.snapshots is None else plan.snapshots
+
+
+def _joined(batch: Batch, before: Before | None, recorder: Recorder, scalars: ScalarLog, tell: Tell) -> Batch:
+    """Join the first row to those of the run that is continued, and tell what does not fit."""
+    found = continuity(before, recorder.watched, batch.rows, step=batch.step)
+    for complaint in found.complaints:
+        tell(complaint)
+    if (reached := seam.scalars(before, gone=found.changed)) is not None:
+        scalars.take_over(reached)
+    return replace(batch, rows=seam.taken_over(batch.rows, before, gone=found.gone))
+
+
+def _publish(first: Batch, writer: Writer) -> None:
+    try:
+        writer.append(first)
+        writer.commit()
+    except OSError as error:
+        raise CannotRecord(f"Cannot record into {writer.path}: {error}") from error
+    first.release()
