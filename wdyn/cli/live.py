@@ -41,8 +41,8 @@ _REDRAW = 0.5  # seconds
 def command(run: Path, port: int, in_browser: bool, every: float, terminal: bool) -> None:
     """Show RUN while it is being recorded, the newest findings first; it need not exist yet.
 
-    The page is served to this machine alone, at an address with a secret in it. Training pays nothing for it: what was
-    committed is read, at low priority, and at most a tenth of the time goes into answers, and a tenth into figures.
+    The page is served to this machine alone, at an address with a secret in it. The training takes no part in it: what
+    was committed is read from the files, answers and figures come at low priority, each at a tenth of a processor.
 
     Ends with Ctrl-C.
     """

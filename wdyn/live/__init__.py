@@ -1,0 +1,1 @@
+"""How is a run shown while it is still being recorded?"""
