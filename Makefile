@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 REAL := $(VENV)/.real
 MEASURED := build/benchmarks
+AXE := axe-core@4.14.1
 
 # One thread a worker: the tests' arrays are small, and two workers share the cores.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -43,9 +44,12 @@ $(PEERS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
+build/axe:  ## fetch what the tests ask whether everyone can use a page (needs npm; without it they skip that)
+	mkdir -p $@ && cd $@ && npm pack --silent $(AXE) && tar xzf axe-core-*.tgz package/axe.min.js
+
 bench: $(PEERS)  ## measure beside other tools: 45 minutes of an idle machine, figures in build/benchmarks/
 	mkdir -p $(MEASURED)
-	for name in statistics snapshots reading importing overhead recording; do \
+	for name in statistics snapshots reading importing overhead recording reports; do \
 		$(BIN)/python -m benchmarks.$$name --json $(MEASURED)/$$name.json || exit; \
 	done
 	$(BIN)/python -m benchmarks.overhead --subject gpt2-small --steps 8 --json $(MEASURED)/overhead-gpt2-small.json

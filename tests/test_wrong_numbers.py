@@ -243,3 +243,22 @@ def test_layers__of_two_runs_are_paired_by_number(place: Path, tmp_path: Path) -
     assert q["layer"].values.tolist() == [0, 1, 2]
     means = q.mean(["fan_out", "fan_in"]).transpose("run", "layer")
     np.testing.assert_array_equal(means, [[0, np.nan, 2], [np.nan, 1, 2]])
+
+
+# Adapters.
+
+
+def test_lora__counts_by_alpha_over_r(place: Path) -> None:
+    """Tools that multiply the two factors and stop there: PEFT adds alpha / r times their product."""
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(
+        nn.Sequential(nn.Linear(6, 8, bias=False)), peft.LoraConfig(r=2, lora_alpha=64, target_modules=["0"])
+    )
+    layer = model.base_model.model[0]
+    nn.init.normal_(layer.lora_B["default"].weight)
+    wrong = (layer.lora_B["default"].weight @ layer.lora_A["default"].weight).norm().item()
+    right = layer.get_delta_weight("default").double().norm().item()
+    assert right > 30 * wrong
+    told = wdyn.adapters(recorded(model, place)).sel(step=0)
+    np.testing.assert_allclose(told["change"], [right], rtol=1e-6)
+    np.testing.assert_allclose(told["ratio"], [right / layer.base_layer.weight.double().norm().item()], rtol=1e-6)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wdyn._version import __version__ as __version__
+    from wdyn.analysis.adapters import adapters as adapters
     from wdyn.analysis.analyzer import analyzer as analyzer
     from wdyn.analysis.binned import quantile as quantile
     from wdyn.analysis.binned import rebin as rebin
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 # costs nothing, and `wdyn --help` needs no torch.
 _HOMES = {
     "_version": ("__version__",),
+    "analysis.adapters": ("adapters",),
     "analysis.analyzer": ("analyzer",),
     "analysis.binned": ("quantile", "rebin", "tail_weight"),
     "analysis.binned_distances": ("kolmogorov_smirnov", "wasserstein"),

@@ -23,6 +23,7 @@ _BUILT_IN = {
     "update_sizes": "wdyn.analysis.update_sizes",
     "learning_rate": "wdyn.analysis.learning_rate",
     "optimizer_state": "wdyn.analysis.optimizer_state",
+    "adapters": "wdyn.analysis.adapters",
     "compare_runs": "wdyn.analysis.compare_runs",
 }
 

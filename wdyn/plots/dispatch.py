@@ -22,6 +22,7 @@ _MODULES = {
     "update_sizes": "wdyn.plots.update_sizes",
     "learning_rate": "wdyn.plots.learning_rate",
     "optimizer_state": "wdyn.plots.optimizer_state",
+    "adapters": "wdyn.plots.adapters",
     "compare_runs": "wdyn.plots.compare_runs",
 }
 

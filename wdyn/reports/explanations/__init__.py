@@ -1,5 +1,6 @@
 """What does every finding mean at length? One file for each analyzer."""
 
+from wdyn.reports.explanations.adapters import ADAPTERS
 from wdyn.reports.explanations.compare_runs import COMPARE_RUNS
 from wdyn.reports.explanations.depth import DEPTH
 from wdyn.reports.explanations.distribution import DISTRIBUTION
@@ -20,6 +21,7 @@ EXPLANATIONS = (
     | OPTIMIZER_STATE
     | LEARNING_RATE
     | UPDATE_SIZES
+    | ADAPTERS
     | COMPARE_RUNS
     | ROUND_TRIP
 )
