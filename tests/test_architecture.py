@@ -31,6 +31,7 @@ class Stage:
 
 
 WORDS = "schema naming errors findings rows arrays bins _version"
+JUDGING = "reading analysis plots"
 STAGES = {
     # Words everyone shares.
     "_version": Stage(),
@@ -56,15 +57,16 @@ STAGES = {
     "recording": Stage("torch", f"{WORDS} capture store telling beginning guarding"),
     "watching": Stage("torch numpy", f"{WORDS} capture store recording"),
     "checkpoints": Stage(
-        "torch transformers huggingface_hub safetensors numpy xarray ml_dtypes", f"{WORDS} capture store reading telling"
+        "torch transformers huggingface_hub safetensors numpy xarray ml_dtypes",
+        f"{WORDS} capture store reading telling",
     ),
     "comparing": Stage("xarray", f"{WORDS} store checkpoints analysis reports"),
     "integrations": Stage("torch transformers lightning pytorch_lightning", f"{WORDS} capture watching"),
     "demo": Stage("torch rich", "__init__"),
     "testing": Stage("numpy xarray", f"{WORDS} capture store reading"),
-    "cli": Stage("click rich", f"{WORDS} store reading analysis plots reports live checkpoints comparing watching demo"),
+    "cli": Stage("click rich", f"{WORDS} store {JUDGING} reports live checkpoints comparing watching demo"),
     # The doors: names that are found when they are asked for.
-    "__init__": Stage("", f"{WORDS} capture store reading analysis plots reports watching checkpoints comparing testing"),
+    "__init__": Stage("", f"{WORDS} capture store {JUDGING} reports watching checkpoints comparing testing"),
     "__main__": Stage("", "cli"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from html import escape
 
 import xarray as xr
 
@@ -58,3 +59,11 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.code} {self.severity}: {self.message}"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><strong>{self.severity}</strong> <code>{escape(self.code)}</code> {escape(self.message)}</p>"]
+        if self.advice:
+            parts.append(f"<p><strong>What to do:</strong> {escape(self.advice)}</p>")
+        if self.reproduce:
+            parts.append(f"<pre><code>{escape(self.reproduce)}</code></pre>")
+        return "\n".join(parts)

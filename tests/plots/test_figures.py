@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 import wdyn
 from wdyn.errors import InvalidArgument
+from wdyn.plots.canvas import thinned
 from wdyn.plots.depth import round_factors
 from wdyn.plots.dispatch import plot
 from wdyn.plots.palette import layer_colours
@@ -236,3 +237,14 @@ def test_round_factors__are_short_rising_and_within_reach(reach: float) -> None:
     assert 1 in found
     assert all(2**-reach * 0.999 <= one <= 2**reach * 1.001 for one in found)
     assert all(len(f"{one:g}") <= 5 for one in found)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9000), st.integers(1, 4))
+def test_thinned__keeps_ends_and_extremes_and_nothing_but_points_of_the_line(values: list[float], times: int) -> None:
+    line = xr.DataArray(np.tile(values, times), dims="step", coords={"step": np.arange(len(values) * times)})
+    thin = thinned(line)
+    assert thin.size <= 1600
+    assert (thin.step[0], thin.step[-1]) == (0, line.size - 1)
+    assert (thin.min(), thin.max()) == (line.min(), line.max())
+    assert (np.diff(thin.step) > 0).all()
+    np.testing.assert_array_equal(thin, line.sel(step=thin.step))

@@ -1,14 +1,18 @@
 """Can a program rely on the report?"""
 
 import json
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import xarray as xr
 
 from wdyn.analysis.machinery import Analyzer
 from wdyn.findings import Finding, Severity
+from wdyn.reading.joining import join_runs
 from wdyn.reports.report import analyze
+from wdyn.testing import make_run
 
 
 @pytest.fixture
@@ -96,3 +100,45 @@ def test_json__cuts_evidence_that_is_long_at_every_step(run, one):
     assert told["note"] == "the first and the last of 3 steps, the first 499 of 5000 along i"
     assert np.shape(told["data_vars"]["x"]["data"]) == (2, 499)
     assert told["data_vars"]["y"]["data"] == "Infinity"
+
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))
+
+
+def _undescribed(value, schema):
+    """Give the keys that a report has and its schema does not tell of."""
+    while "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, list) and "items" in schema:
+        return {key for item in value for key in _undescribed(item, schema["items"])}
+    if not isinstance(value, dict) or "properties" not in schema or "allOf" in schema:
+        return set()
+    inner = (_undescribed(one, schema["properties"].get(key, {})) for key, one in value.items())
+    return (value.keys() - schema["properties"].keys()).union(*inner)
+
+
+def test_schema__is_one():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_json__is_as_its_schema_says_and_has_no_other_keys(said):
+    jsonschema.validate(said, SCHEMA)
+    assert _undescribed(said, SCHEMA) == set()
+
+
+def test_json__of_whole_runs_is_as_its_schema_says():
+    run = make_run(
+        layers=2, width=8, what=("weights", "updates"), steps=(0, 5, 10), nan_at={"blocks.0.mlp.up.weight": 10}
+    )
+    for one in (run, join_runs(a=run, b=run)):
+        said = json.loads(analyze(one).to_json())
+        jsonschema.validate(said, SCHEMA)
+        assert _undescribed(said, SCHEMA) == set()
+        assert said["findings"]
+
+
+@pytest.mark.parametrize("lacking", ["worst", "findings", "answers"])
+def test_schema__refuses_what_is_no_report(said, lacking):
+    del said[lacking]
+    with pytest.raises(jsonschema.ValidationError, match=f"'{lacking}' is a required property"):
+        jsonschema.validate(said, SCHEMA)

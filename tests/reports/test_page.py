@@ -181,7 +181,7 @@ def _rule(style, selector):
 def test_style__lets_a_figure_scroll_in_its_card_where_it_would_be_too_small_to_read(parsed):
     assert "overflow-x: auto" in _rule(parsed.style, ".wdyn figure")
     assert "max-width: min(100%, 57rem)" in _rule(parsed.style, ".wdyn figure")
-    assert "width: 100%; min-width: 35rem" in _rule(parsed.style, ".wdyn figure img")
+    assert "min-width: 35rem" in _rule(parsed.style, ".wdyn .wdyn-plot")
 
 
 def test_style__dims_figures_at_night_to_the_paper_around_them(parsed):

@@ -73,18 +73,16 @@ def test_maps__stand_where_their_figure_draws_them(run: xr.DataTree, name: str) 
 
 
 def test_maps__of_a_long_run_hold_every_so_many_steps() -> None:
-    result = wdyn.update_sizes(make_run(layers=2, width=4, what=("weights", "updates"), steps=tuple(range(60))))
+    run = make_run(layers=2, width=4, what=("weights", "updates"), steps=tuple(range(11)))
+    result = wdyn.update_sizes(run)
+    result = result.isel({dim: slice(1) for dim in result.dims if dim not in ("step", "parameter")})
     whole = drawn(result).maps
-    many = xr.concat(
-        [result.assign_coords(step=result.step + 60 * at) for at in range(80)], "step", data_vars="minimal"
-    )
-    thin = drawn(many.assign_attrs(result.attrs)).maps
-    assert len(whole[0].columns) == 60
-    assert len(thin[0].columns) < 4800
-    assert (thin[0].columns[0], thin[0].columns[-1]) == (0, 4799)
+    shifted = [result.assign_coords(step=result.step + 10 * at) for at in range(700)]
+    thin = drawn(xr.concat(shifted, "step", data_vars="minimal").assign_attrs(result.attrs)).maps
+    assert len(whole[0].columns) == result.sizes["step"] == 10
+    assert 20 <= len(thin[0].columns) < 7000
+    assert (thin[0].columns[0], thin[0].columns[-1]) == (1, 7000)
     assert sum(len(one.rows) * len(one.columns) for one in thin) <= 40_000
-    (first, *_), (again, *_) = whole, thin
-    assert (again.x[0], again.x[-1]) == pytest.approx((first.x[0], first.x[-1]), abs=0.05)
 
 
 def test_shapes__are_densities_of_each_role(run: xr.DataTree) -> None:
@@ -100,11 +98,10 @@ def test_shapes__belong_to_distributions_alone(run: xr.DataTree) -> None:
     assert shapes_of(wdyn.movement(run)) == []
 
 
-@given(
-    st.recursive(
-        st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-    )
-)
+WORDS = st.text(st.sampled_from("</script>&!-\u2028a\"'")) | st.text()
+
+
+@given(st.recursive(WORDS | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner)))
 def test_embedded__stays_in_its_element_and_means_the_same(content: object) -> None:
     written = embedded(content)
     assert not {"<", ">", "&"} & set(written)

@@ -70,7 +70,7 @@ def test_analyze__takes_joined_runs(run, one):
     assert "sgd: wte.weight is wide." in found.to_text()
     page = found.to_html()
     assert "sgd: wte.weight is wide." in page
-    assert page.count("<figure") == 2
+    assert page.count("<h3>All is") == 2
 
 
 def test_analyze__survives_an_analyzer_that_breaks(run, one):
@@ -83,3 +83,12 @@ def test_analyze__survives_an_analyzer_that_breaks(run, one):
     assert found.worst is Severity.ERROR
     assert "by nothing" in found.to_text()
     assert "by nothing" in found.to_html()
+
+
+def test_finding__says_all_in_a_notebook_and_names_in_it_stay_text(report, hostile):
+    worst, wide, fine = (finding._repr_html_() for finding in report.findings)
+    assert "<strong>WARNING</strong> <code>ONE003</code> wte.weight is wide." in wide
+    assert "Make it narrow." in wide
+    assert "<pre><code>wdyn.one(run).sel(parameter=&#x27;wte.weight&#x27;)</code></pre>" in wide
+    assert "What to do" not in fine
+    assert "<img" not in worst

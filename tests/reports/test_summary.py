@@ -81,3 +81,11 @@ def test_size__reads_like_a_person_says_it(count, text):
 def test_facts__of_the_cost_tell_waiting_and_writing():
     told = facts(Summary(seconds=100.0, capture_seconds=2.0, write_seconds=3.0))["Cost"]
     assert told == "training waited 2 s for recording, 2.00% of its time; a thread wrote for 3 s beside it"
+
+
+def test_summary__is_a_table_of_its_facts_in_a_notebook(run):
+    run.attrs["wdyn"]["model"] = "<b>GPT</b>"
+    (one,) = summaries(run)
+    shown = one._repr_html_()
+    assert "<th>Model</th><td>&lt;b&gt;GPT&lt;/b&gt;, " in shown
+    assert all(f"<th>{name}</th>" in shown for name in facts(one))

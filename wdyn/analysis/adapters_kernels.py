@@ -16,7 +16,8 @@ def product_spectrum(b: Floats, a: Floats) -> Floats:
     >>> product_spectrum(np.array([[3.0], [4.0]]), np.array([[1.0, 0.0, 0.0]])).round(12).tolist()
     [5.0]
     """
-    left, right = np.linalg.qr(b, mode="r"), np.linalg.qr(a.T, mode="r")
+    left = np.asarray(np.linalg.qr(b, mode="r"))
+    right = np.asarray(np.linalg.qr(a.T, mode="r"))
     return np.linalg.svd(left @ right.T, compute_uv=False)
 
 

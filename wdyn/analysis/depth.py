@@ -151,7 +151,7 @@ def _first(values: xr.DataArray) -> xr.DataArray:
     return values.isel({schema.STEP: values.notnull().argmax(schema.STEP)}).drop_vars(schema.STEP)
 
 
-def _over_layers(kernel: Callable[..., float], growth: xr.DataArray) -> xr.DataArray:
+def _over_layers(kernel: Callable[..., Floats], growth: xr.DataArray) -> xr.DataArray:
     core = [[schema.LAYER], [schema.LAYER]]
-    fitted: xr.DataArray = xr.apply_ufunc(kernel, growth, growth[schema.LAYER], input_core_dims=core, vectorize=True)
+    fitted: xr.DataArray = xr.apply_ufunc(kernel, growth, growth[schema.LAYER], input_core_dims=core)
     return fitted

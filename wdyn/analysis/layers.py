@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
@@ -11,22 +13,34 @@ Floats = npt.NDArray[np.float64]
 _MOVED = 0.01  # |log growth| below which a layer counts as still
 
 
-def log_slope(growth: Floats, layer: npt.NDArray[np.int64]) -> float:
-    """Fit log(growth) = a + slope * layer: (layer,) -> number; NaN with fewer than two positive values."""
+def log_slope(growth: Floats, layer: npt.NDArray[np.int64]) -> Floats:
+    """Fit log(growth) = a + slope * layer: (..., layer) -> (...); NaN with fewer than two positive values."""
     known = np.isfinite(growth) & (growth > 0)  # a layer that lacks the role, or collapsed to 0, has no log
-    if known.sum() < 2:
-        return float("nan")
-    x = layer[known] - layer[known].mean()
-    return float((x * np.log(growth[known])).sum() / (x**2).sum())
+    x, squares = _centred(layer, known)
+    products = (x * np.log(np.where(known, growth, 1.0))).sum(axis=-1)
+    return _quotient(products, squares, among=known.sum(axis=-1) >= 2)
 
 
-def rank_correlation(growth: Floats, layer: npt.NDArray[np.int64]) -> float:
-    """Spearman's correlation of growth with layer: (layer,) -> number; NaN below three values or without spread."""
-    known = np.isfinite(growth)  # layers that lack the role have no rank
-    ranks = rankdata(growth[known])
-    if known.sum() < 3 or np.ptp(ranks) == 0:
-        return float("nan")
-    return float(np.corrcoef(ranks, rankdata(layer[known]))[0, 1])
+def rank_correlation(growth: Floats, layer: npt.NDArray[np.int64]) -> Floats:
+    """Spearman's correlation of growth with layer: (..., layer) -> (...); NaN below three values or without spread."""
+    known = np.isfinite(growth)  # layers that lack the role have no rank: they stand behind all others
+    places = np.broadcast_to(layer, growth.shape)
+    x, squares = _centred(rankdata(np.where(known, places, np.inf), axis=-1), known)
+    y, others = _centred(rankdata(np.where(known, growth, np.inf), axis=-1), known)
+    return _quotient((x * y).sum(axis=-1), np.sqrt(squares * others), among=known.sum(axis=-1) >= 3)
+
+
+def _centred(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Give the distance of known values from their mean, 0 for others, and the sum of its squares."""
+    count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
+    mean = np.where(known, values, 0.0).sum(axis=-1, keepdims=True) / count
+    x = np.where(known, values - mean, 0.0)
+    return x, (x**2).sum(axis=-1)
+
+
+def _quotient(above: Floats, below: Floats, *, among: npt.NDArray[np.bool_]) -> Floats:
+    fits = among & (below > 0)
+    return np.where(fits, above / np.where(fits, below, 1.0), np.nan)
 
 
 def half_step(growth: Floats, step: npt.NDArray[np.int64]) -> float:

@@ -173,9 +173,11 @@ def _fine_tuned(both: xr.Dataset, changed: xr.Dataset, still_at_least: float) ->
         only = changed.sizes[schema.PARAMETER]
         return Likeness.PARTIAL, f"All weights are the same; {only} buffer{'s differ' if only > 1 else ' differs'}"
     finite = np.isfinite(trained["dot"].values) & np.isfinite(trained["change"].values)
-    sums = everything(trained.isel({schema.PARAMETER: np.flatnonzero(~still & finite)}))
-    by = f"by {number(sums['relative'])} of their norm, cosine {number(sums['cosine'])}"
-    by += "" if finite.all() else f" ({(~finite).sum()} with NaN or infinity left out)"
+    by = "from or to NaN or infinity"
+    if (~still & finite).any():
+        sums = everything(trained.isel({schema.PARAMETER: np.flatnonzero(~still & finite)}))
+        by = f"by {number(sums['relative'])} of their norm, cosine {number(sums['cosine'])}"
+        by += "" if finite.all() else f" ({(~finite).sum()} with NaN or infinity left out)"
     share = trained["numel"].values[still].sum() / max(trained["numel"].values.sum(), 1)
     frozen = frozen_words(trained, still)
     if frozen.layers or share >= still_at_least:

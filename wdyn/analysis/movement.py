@@ -132,10 +132,15 @@ def _compared(weights: Mapping[str, xr.DataArray], frozen: xr.DataArray) -> xr.D
     names, looked = frozen[schema.PARAMETER].values.tolist(), frozen[schema.STEP].values
     steps = _steps(*weights.values())
     numbers = np.full((len(columns), len(steps), len(names)), np.nan)
-    for name, values in weights.items():
-        taken, column = values[schema.STEP].values, names.index(name)
-        since = anchors(frozen.values[:, [column]], np.isin(looked, taken)[:, None])[:, 0]
-        since = since[np.searchsorted(looked, taken)]
+    taken_of = {name: np.searchsorted(looked, values[schema.STEP].values) for name, values in weights.items()}
+    have = np.zeros(frozen.shape, dtype=bool)
+    for name, rows in taken_of.items():
+        have[rows, names.index(name)] = True
+    froze_at = anchors(frozen.values, have)
+    for name, labelled in weights.items():
+        taken, column = labelled[schema.STEP].values, names.index(name)
+        since = froze_at[taken_of[name], column]
+        values = labelled.variable  # labels would cost more than the numbers, of small weights
         first = base = values.isel({schema.STEP: 0}).values
         begun = 0
         for at, row in enumerate(np.searchsorted(steps, taken)):

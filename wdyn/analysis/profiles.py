@@ -88,7 +88,7 @@ def profiles_of(result: xr.Dataset) -> Iterator[Profile]:
             last = growth.isel({schema.STEP: -1}).dropna(schema.LAYER)
             tuned = rows["trainable"].sel({schema.LAYER: last[schema.LAYER]}).values
             moved = last.isel({schema.LAYER: tuned})  # frozen layers say nothing of depth
-            trend = rank_correlation(moved.values, moved[schema.LAYER].values)
+            trend = float(rank_correlation(moved.values, moved[schema.LAYER].values))
             if moved.size:
                 least = float(rows["count"].sel({schema.LAYER: moved[schema.LAYER]}).min())
                 noise = float(np.exp(4 / np.sqrt(max(least, 1))))

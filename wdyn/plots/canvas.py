@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import seaborn as sns
+import xarray as xr
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,6 +19,7 @@ from matplotlib.figure import Figure, SubFigure
 WIDTH = 6.4
 """Inches. Read at 360 px on a telephone, 11 points are still 6 there."""
 
+_PIECES = 400  # more than a panel has pixels
 _CHARACTERS = 9.2  # of a bold title of 12 points in one inch
 
 
@@ -86,6 +90,17 @@ def short(name: str, length: int = 30) -> str:
         return name
     head = (length - 1) // 2
     return f"{name[:head]}…{name[head + 1 - length :]}"
+
+
+def thinned(line: xr.DataArray) -> xr.DataArray:
+    """Keep of a long line (step,) the lowest and the highest point of each piece: to the eye it is the same line."""
+    width = math.ceil(line.size / _PIECES)
+    if width < 4:
+        return line
+    values = np.pad(line.values, (0, -line.size % width), mode="edge").reshape(-1, width)
+    starts = np.arange(len(values)) * width
+    kept = np.concatenate([[0, line.size - 1], starts + values.argmin(axis=1), starts + values.argmax(axis=1)])
+    return line[np.unique(np.minimum(kept, line.size - 1))]
 
 
 def say(ax: Axes, text: str) -> None:

@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from wdyn import schema
 from wdyn.analysis.depth_check import unequal
 from wdyn.analysis.profiles import profiles_of, without_fused
-from wdyn.plots.canvas import new_figure, plain, say, style, title, titled
+from wdyn.plots.canvas import new_figure, plain, say, style, thinned, title, titled
+from wdyn.plots.cells import tell_roles
 from wdyn.plots.palette import depth_map, depth_scale, layer_colours
 
 _COLUMNS = 3
@@ -104,7 +105,7 @@ def _small_multiples(figure: SubFigure, shown: xr.Dataset, rows: int) -> None:
             continue
         for layer, colour in colours.items():
             # Steps at which this role was not recorded would tear the line.
-            line = shown["std"].sel({"role": roles[number], schema.LAYER: layer}).dropna(schema.STEP)
+            line = thinned(shown["std"].sel({"role": roles[number], schema.LAYER: layer}).dropna(schema.STEP))
             marker = "." if line.size < 12 else ""
             ax.plot(line[schema.STEP], line, color=colour, linewidth=1.1, marker=marker, markersize=4)
         ax.set_title(plain(roles[number]), loc="left", pad=5)
@@ -147,6 +148,7 @@ def _growth_map(ax: Axes, growth: xr.DataArray) -> None:
         yticklabels=[plain(str(role)) for role in growth["role"].values],
         linewidths=0.5 if few else 0,
     )
+    tell_roles(ax, growth, what="growth of std")
     ax.set_xlabel("layer")
     _layer_ticks(ax, growth[schema.LAYER].values.tolist())
     ax.tick_params(axis="y", rotation=0, length=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from wdyn import bins, schema
 from wdyn.analysis.binned import quantile, rebin
 from wdyn.plots.canvas import new_figure, plain, say, style, title, titled
+from wdyn.plots.cells import Row, edges_between, tell_steps
 from wdyn.schema import Role
 
 _COLUMNS = 3
@@ -158,6 +160,29 @@ def _ridges(ax: Axes, one: xr.Dataset, *, named: bool) -> None:
         ax.set_ylabel("step")
 
 
+def shapes(result: xr.Dataset, *, most: int) -> list[dict[str, Any]]:
+    """Give the density of each role at up to `most` steps, for one to go through them.
+
+    Returns
+    -------
+    list
+        For each role ``label role stack``, ``x`` (point,), ``steps`` and, for each of these, ``y`` (point,) in shares
+        by unit of value.
+    """
+    shown, told = _flat(result), []
+    for label in shown["role"].values.tolist():
+        counted = shown.sel(role=label)["histogram"].dropna(schema.STEP, how="all")
+        steps = counted[schema.STEP].values
+        kept = np.unique(np.linspace(0, steps.size - 1, min(most, steps.size)).round().astype(int))
+        counted = counted.isel({schema.STEP: kept})
+        reach = float(np.abs(quantile(counted, _REACH)).max()) if kept.size else 0.0
+        if 0 < reach < np.inf:
+            x, heights = density(counted, reach)
+            whose = {"label": label, "role": _row(label, -1).role, "stack": _row(label, -1).stack}
+            told.append(whose | {"x": x, "steps": steps[kept], "y": heights})
+    return told
+
+
 def density(counted: xr.DataArray, reach: float) -> tuple[Floats, Floats]:
     """Give the share by unit of value within about +-reach: (point,), (step, point).
 
@@ -184,6 +209,9 @@ def _maps(figure: SubFigure, moved: xr.Dataset) -> None:
         layers = known[schema.LAYER].values
         values = known.transpose(schema.LAYER, schema.STEP).values
         ax.pcolormesh(known[schema.STEP], layers, values, shading="nearest", cmap="crest", norm=scale)
+        rows = [_row(role, layer) for layer in layers.tolist()]
+        steps = known[schema.STEP].values
+        tell_steps(ax, values, rows=rows, steps=steps, what="W1 / first std", borders=edges_between(layers))
         ax.set_title(plain(role), loc="left", pad=5)
         ax.set_yticks(layers[:: max(1, math.ceil(layers.size / _LAYERS))])
         ax.invert_yaxis()  # as the data flows: down
@@ -196,6 +224,11 @@ def _maps(figure: SubFigure, moved: xr.Dataset) -> None:
             ax.tick_params(labelbottom=True)
     bar = figure.colorbar(ScalarMappable(scale, "crest"), ax=axes.ravel().tolist(), aspect=30, pad=0.01)
     bar.set_label("W1 / first std")
+
+
+def _row(label: str, layer: int) -> Row:
+    stack, _, role = label.rpartition(" ")  # of several towers, "encoder q"
+    return Row(f"{label}, layer {layer}", role, stack, layer)
 
 
 def _inside(shown: xr.Dataset) -> xr.DataArray:

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from wdyn import schema
 from wdyn.analysis.movement_check import at_snapshots, first_nonfinite
 from wdyn.plots.canvas import new_figure, plain, say, short, style, title, titled
+from wdyn.plots.cells import tell_roles
 from wdyn.plots.palette import BAD, ODD, SERIES
 
 _ANNOTATED = 12  # layers up to which the numbers fit in the cells
@@ -159,6 +160,7 @@ def _map(ax: Axes, table: xr.Dataset, step: int) -> None:
     every = max(1, math.ceil(table.sizes[schema.LAYER] / _ANNOTATED))
     at = list(range(0, table.sizes[schema.LAYER], every))
     ax.set_xticks([position + 0.5 for position in at], [str(table[schema.LAYER].values[p]) for p in at], rotation=0)
+    tell_roles(ax, table["relative"], what="change / first norm")
     told = _mark_cells(ax, table)
     ax.set_xlabel(f"layer, at step {step}" + (f" ({', '.join(told)})" if told else ""))
     ax.tick_params(axis="y", rotation=0, length=0)

@@ -16,7 +16,8 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, 
 from wdyn import schema
 from wdyn.analysis.optimizer_state_check import find_pile, is_pile
 from wdyn.analysis.optimizer_state_rules import correction_ends
-from wdyn.plots.canvas import figure_of, new_figure, plain, say, short, style, title, titled
+from wdyn.plots.canvas import figure_of, new_figure, plain, say, short, style, thinned, title, titled
+from wdyn.plots.cells import tell_roles
 from wdyn.plots.palette import BAD, GREY, INK, SERIES, depth_map, depth_scale, layer_colours
 
 _ANNOTATED = 12  # layers up to which the numbers fit in the cells
@@ -131,6 +132,7 @@ def _map(ax: Axes, table: xr.DataArray, result: xr.Dataset) -> None:
         yticklabels=[plain(role) for role in table["role"].values.tolist()],
         linewidths=0.5 if few else 0,
     )
+    tell_roles(ax, table, what=_label(result))
     bar = ax.collections[0].colorbar
     assert bar is not None
     ticks = np.geomspace(low, high, 3)
@@ -189,7 +191,7 @@ def _band(ax: Axes, drawn: xr.DataArray) -> None:
 
 
 def _line(ax: Axes, line: xr.DataArray, colour: object, *, label: str | None = None) -> None:
-    told = line.dropna(schema.STEP)
+    told = thinned(line.dropna(schema.STEP))
     marker = "." if told.size < 12 else ""
     ax.plot(told[schema.STEP], told, color=colour, linewidth=1.1, marker=marker, markersize=4, label=label)
 

@@ -18,7 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from wdyn import schema
 from wdyn.analysis.skipping import REMEDY, SKIPPED
 from wdyn.analysis.update_sizes_check import GUIDE, check
-from wdyn.plots.canvas import figure_of, new_figure, plain, short, style, title, titled
+from wdyn.plots.canvas import figure_of, new_figure, plain, short, style, thinned, title, titled
+from wdyn.plots.cells import Row, edges_between, tell_steps
 from wdyn.plots.palette import BAD, GREY, INK, depth_map, depth_scale, layer_colours
 
 _COLUMNS = 3
@@ -138,12 +139,14 @@ def _map(ax: Axes, one: xr.Dataset) -> QuadMesh:
     """Draw log10 of the update ratio by row and step; grey where nothing moved, red where updates are not finite."""
     ratio = one["update_ratio"].transpose(schema.PARAMETER, schema.STEP).values
     told = np.log10(np.where((ratio > 0) & np.isfinite(ratio), ratio, np.nan))
-    edges = _edges(one[schema.STEP].values), np.arange(len(ratio) + 1)
+    steps = one[schema.STEP].values
+    edges = edges_between(steps), np.arange(len(ratio) + 1)
     ax.set_facecolor(GREY)
     mesh = ax.pcolormesh(*edges, told, cmap=_colours(), norm=_scale(), rasterized=True)
     bad = (one["nonfinite"] > 0).transpose(schema.PARAMETER, schema.STEP).values
     if bad.any():
         ax.pcolormesh(*edges, np.where(bad, 1.0, np.nan), cmap=ListedColormap([BAD]), rasterized=True)
+    tell_steps(ax, ratio, rows=_rows(one), steps=steps, what="update / weights")
     ax.grid(visible=False)
     ax.invert_yaxis()
     ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -159,12 +162,9 @@ def _row(one: xr.Dataset, at: int) -> str:
     return str(layer) if layer >= 0 else plain(short(str(one[schema.PARAMETER].values[at]), 14))
 
 
-def _edges(steps: np.ndarray) -> np.ndarray:
-    """Give the borders between the cells of steps that need not be evenly spaced."""
-    middle = (steps[1:] + steps[:-1]) / 2
-    first = steps[0] - (middle[0] - steps[0] if middle.size else 0.5)
-    last = steps[-1] + (steps[-1] - middle[-1] if middle.size else 0.5)
-    return np.concatenate([[first], middle, [last]])
+def _rows(one: xr.Dataset) -> list[Row]:
+    names = (schema.PARAMETER, "role", "stack", "layer")
+    return [Row(*row) for row in zip(*(one[name].values.tolist() for name in names), strict=True)]
 
 
 def _scale() -> Normalize:
@@ -201,7 +201,7 @@ def _over_time(figure: SubFigure, shown: xr.Dataset, drawn: list[str]) -> None:
         layers = shown["layer"].values.tolist()
         scale = ScalarMappable(depth_scale(layers), depth_map())
         bar = figure.colorbar(scale, ax=axes.ravel().tolist(), aspect=25, pad=0.01)
-        bar.set_label("layer (black: outside blocks)" if min(layers) < 0 else "layer")
+        bar.set_label("layer")
         bar.locator = MaxNLocator(4, integer=True)
         bar.update_ticks()
 
@@ -223,7 +223,7 @@ def _lines(ax: Axes, values: xr.DataArray) -> None:
     colours = {-1: INK, **layer_colours(sorted(set(layers.tolist())))}
     for layer, colour in colours.items():
         of_layer = values.isel({schema.PARAMETER: np.flatnonzero(layers == layer)})
-        line = of_layer.median(schema.PARAMETER).dropna(schema.STEP)
+        line = thinned(of_layer.median(schema.PARAMETER).dropna(schema.STEP))
         if line.size:
             marker = "." if line.size < 12 else ""
             ax.plot(line[schema.STEP], line, color=colour, linewidth=1.1, marker=marker, markersize=4)
@@ -233,7 +233,12 @@ def _looks(shown: xr.Dataset) -> list[str]:
     """Say what grey and red stand for, where they are."""
     bad = (shown["nonfinite"] > 0).any()
     nothing = ((shown["update_ratio"] == 0) | shown["update_ratio"].isnull()) & ~(shown["nonfinite"] > 0)
-    looks = (("Grey: did not move, or was not recorded.", bool(nothing.any())), ("Red: NaN or infinite.", bool(bad)))
+    outside = bool((shown["layer"] < 0).any())
+    looks = (
+        ("Black lines: outside blocks.", outside and bool((shown["layer"] >= 0).any())),
+        ("Grey: did not move, or was not recorded.", bool(nothing.any())),
+        ("Red: NaN or infinite.", bool(bad)),
+    )
     text = " ".join(text for text, seen in looks if seen)
     return [text] if text else []
 

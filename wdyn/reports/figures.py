@@ -12,8 +12,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib import rc_context
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -21,13 +23,19 @@ from wdyn import schema
 from wdyn.analysis.analyzer import TOGETHER
 from wdyn.plots.dispatch import plot
 from wdyn.reports.escaping import visible
+from wdyn.reports.pointing import Map, maps
 
 SVG_LIMIT = 200_000
 """Bytes beyond which points drawn one by one cost more than a picture of them."""
 
+_POINTS = 12_000
+"""Points beyond which it is not tried: they would be written, and thrown away."""
+
 _DPI = 160
 _CSS_PIXELS = 120
 """In one inch, so that words of 10 points are as large as those around the figure."""
+
+_TITLE_LINE = 0.2  # inches
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,21 @@ class Picture:
     address
         The whole image as a ``data:`` address.
     title
-        What it shows, in words.
-    width
-        How wide it wants to be, in CSS pixels.
+        What it shows, in words, for those who do not see it.
+    width, height
+        How large it wants to be, in CSS pixels.
+    answer
+        What stood above it: the page says it in its own words, not in the picture.
+    maps
+        What stands in the cells of its maps.
     """
 
     address: str
     title: str
     width: int
+    height: int
+    answer: str = ""
+    maps: tuple[Map, ...] = ()
 
 
 def pictures(result: xr.Dataset) -> tuple[Picture, ...]:
@@ -62,10 +77,14 @@ def picture(result: xr.Dataset) -> Picture:
 
 
 def framed(figure: Figure) -> Picture:
-    """Make an image of a figure, small as SVG or dense as PNG."""
+    """Make an image of a figure, small as SVG or dense as PNG; its title leaves it, for the page to say."""
     _make_visible(figure)
-    width = round(figure.get_figwidth() * _CSS_PIXELS)
-    return Picture(_address(figure), words(figure), width)
+    said, answer = words(figure), " ".join(_distinct([figure.get_suptitle()]))
+    if answer:
+        _take_title(figure)
+    address = _address(figure)
+    width, height = (round(inches * _CSS_PIXELS) for inches in figure.get_size_inches())
+    return Picture(address, said, width, height, answer, maps(figure))
 
 
 def words(figure: Figure) -> str:
@@ -74,6 +93,13 @@ def words(figure: Figure) -> str:
     labels = [label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel())]
     said = [". ".join(_distinct(titles)), ", ".join(_distinct(labels))]
     return " (axes: ".join(filter(None, said)) + (")" if said[1] and said[0] else "")
+
+
+def _take_title(figure: Figure) -> None:
+    """Remove the title, and the room that it took."""
+    lines = figure.get_suptitle().count("\n") + 1
+    figure.suptitle("")
+    figure.set_figheight(figure.get_figheight() - _TITLE_LINE * lines)
 
 
 def _make_visible(figure: Figure) -> None:
@@ -96,12 +122,24 @@ def _distinct(texts: list[str]) -> list[str]:
 
 
 def _address(figure: Figure) -> str:
-    # A fixed salt and no date: the same run gives the same bytes.
-    with rc_context({"svg.hashsalt": "wdyn"}):
-        svg = _draw(figure, "svg", metadata={"Date": None})
-    if len(svg) <= SVG_LIMIT:
-        return _encode("image/svg+xml", svg)
+    if _points(figure) <= _POINTS:
+        # A fixed salt and no date: the same run gives the same bytes.
+        with rc_context({"svg.hashsalt": "wdyn"}):
+            svg = _draw(figure, "svg", metadata={"Date": None})
+        if len(svg) <= SVG_LIMIT:
+            return _encode("image/svg+xml", svg)
     return _encode("image/png", _draw(figure, "png", dpi=_DPI))
+
+
+def _points(figure: Figure) -> int:
+    """Count what would be written one by one, before anything is."""
+    count = sum(np.size(line.get_xdata()) for axes in figure.axes for line in axes.lines)
+    for held in (held for axes in figure.axes for held in axes.collections):
+        if isinstance(held, PathCollection):
+            count += np.size(held.get_offsets()) // 2
+        elif isinstance(held, PolyCollection):
+            count += sum(np.size(path.vertices) // 2 for path in held.get_paths())
+    return count
 
 
 def _draw(figure: Figure, kind: str, **options: Any) -> bytes:

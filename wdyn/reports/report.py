@@ -65,9 +65,9 @@ class Report:
 
     def to_html(self) -> str:
         """Write it as one HTML page with its figures inside, which loads nothing from anywhere."""
-        from wdyn.reports import html
+        from wdyn.reports import page
 
-        return html.page(self)
+        return page.page(self)
 
     def to_json(self) -> str:
         """Write it as JSON, for programs; `wdyn.reports.json_format` tells the keys."""
@@ -76,9 +76,9 @@ class Report:
         return json_format.render(self)
 
     def _repr_html_(self) -> str:
-        from wdyn.reports import html
+        from wdyn.reports import page
 
-        return html.fragment(self)
+        return page.fragment(self)
 
 
 def analyze(

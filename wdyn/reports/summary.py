@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from markupsafe import escape
 
 from wdyn import schema
 from wdyn.reading.joining import split_runs
+from wdyn.reports.escaping import visible
 from wdyn.reports.outline import Block, outline
+from wdyn.store.lineage import parent
 from wdyn.store.lock import holder
 from wdyn.store.reader import PATH
 
@@ -29,11 +32,26 @@ class Attempt:
         The step after which it continued; -1 at the start.
     started
         When, in the time of its machine, with the offset from UTC; "" when unknown.
+    parent
+        The number of the attempt whose rows it continues; -1 at the start.
+    host
+        The machine; "" when unknown.
+    versions
+        Of python, torch and wdyn.
+    steps
+        First and last of its rows that no later attempt superseded; empty when there is none.
+    pruned
+        Count of its superseded rows that were deleted.
     """
 
     number: int = 0
     resumed_from_step: int = -1
     started: str = ""
+    parent: int = -1
+    host: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    steps: tuple[int, ...] = ()
+    pruned: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +121,11 @@ class Summary:
         """What to call it: its label, else the name of its folder, else of its model."""
         return self.label or Path(self.source).name or self.model or "run"
 
+    def _repr_html_(self) -> str:
+        told = {escape(visible(name)): escape(visible(said)) for name, said in facts(self).items()}
+        lines = (f"<tr><th>{name}</th><td>{said}</td></tr>" for name, said in told.items())
+        return f"<table><caption>{escape(visible(self.title))}</caption>{''.join(lines)}</table>"
+
 
 def summaries(run: xr.DataTree) -> tuple[Summary, ...]:
     """Count what a run holds, or each of several that were joined."""
@@ -126,7 +149,7 @@ def summarize(run: xr.DataTree) -> Summary:
         steps=(steps[0], steps[-1]) if steps else (),
         rows={name: node.sizes.get(schema.STEP, 0) for name, node in _children(run, schema.STATISTICS).items()},
         snapshots=len(_snapshots(run)),
-        attempts=tuple(_attempt(number, one) for number, one in enumerate(about.get("attempts", ({},)))),
+        attempts=_attempts(run, about.get("attempts", ({},))),
         closed=bool(about.get("closed", True)),
         writer=holder(Path(source)) if source else "",
         seconds=_seconds(run),
@@ -154,7 +177,7 @@ def facts(summary: Summary) -> dict[str, str]:
         "Steps": "–".join(map(str, dict.fromkeys(summary.steps))) or "none recorded",
         "Rows": ", ".join(f"{count} of {name}" for name, count in summary.rows.items()) or "none",
         "Snapshots": str(summary.snapshots),
-        "Attempts": _attempts(summary),
+        "Attempts": _began(summary),
     }
     if not np.isnan(summary.seconds):
         lines["Duration"] = duration(summary.seconds)
@@ -185,7 +208,7 @@ def size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def _attempts(summary: Summary) -> str:
+def _began(summary: Summary) -> str:
     steps = [one.resumed_from_step for one in summary.attempts]
     began = [f"from step {step}" if step >= 0 else "from the start" for step in steps]
     ended = "" if summary.closed else "; ended without closing (killed?)"
@@ -194,8 +217,25 @@ def _attempts(summary: Summary) -> str:
     return f"{len(began)}: {', '.join(began)}{ended}" if len(began) > 1 else f"1{ended}"
 
 
-def _attempt(number: int, told: Mapping[str, Any]) -> Attempt:
-    return Attempt(number, int(told.get("resumed_from_step", -1)), str(told.get("started", "")))
+def _attempts(run: xr.DataTree, told: Sequence[Mapping[str, Any]]) -> tuple[Attempt, ...]:
+    states = run[schema.STATES].to_dataset() if schema.STATES in run.children else xr.Dataset()
+    by = states[schema.ATTEMPT].values if schema.ATTEMPT in states.variables else np.array([])
+    found = []
+    for number, one in enumerate(told):
+        own = states[schema.STEP].values[by == number].tolist() if by.size else []
+        step = int(one.get("resumed_from_step", -1))
+        attempt = Attempt(
+            number=number,
+            resumed_from_step=step,
+            started=str(one.get("started", "")),
+            parent=int(one.get("parent", parent(told[:number], step))),
+            host=str(one.get("host", "")),
+            versions={str(name): str(version) for name, version in one.get("versions", {}).items()},
+            steps=(own[0], own[-1]) if own else (),
+            pruned=int(one.get("pruned", 0)),
+        )
+        found.append(attempt)
+    return tuple(found)
 
 
 def _cost(summary: Summary) -> str:

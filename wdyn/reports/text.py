@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wdyn.findings import Finding, Severity
+from wdyn.reports import attempts
 from wdyn.reports.anatomy import Anatomy
 from wdyn.reports.anatomy import facts as anatomy_facts
 from wdyn.reports.comparison import comparisons
@@ -155,7 +156,8 @@ def anatomy(found: Anatomy) -> RenderableType:
 
 def describe(summary: Summary) -> RenderableType:
     """Write the card of a run and its model."""
-    return Group(*_run(summary), model(summary.blocks))
+    began = (heading("Attempts"), numbers(attempts.table(summary))) if len(summary.attempts) > 1 else ()
+    return Group(*_run(summary), *began, model(summary.blocks))
 
 
 def short(count: int) -> str:

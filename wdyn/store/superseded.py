@@ -20,6 +20,7 @@ from wdyn.store.layout import Layout
 from wdyn.store.lineage import effective
 from wdyn.store.lock import FOLDER
 from wdyn.store.metadata import Node
+from wdyn.store.pieces import Wanted
 from wdyn.store.root import Root
 from wdyn.store.stored import StoredArray
 from wdyn.store.written import UNWRITTEN, Gaps, Written, ranges
@@ -128,7 +129,7 @@ class Superseded:
             raise DamagedRun(f"{self._place}/{path}/{key} cannot be read back: it is missing. Repair the run first")
         for number, start in enumerate(range(0, len(kept), length)):
             try:
-                wanted = (kept[start : start + length], *(slice(None) for _ in layout.shape[1:]))
+                wanted: tuple[Wanted, ...] = (kept[start : start + length], *(slice(None) for _ in layout.shape[1:]))
                 rows = gather(f"{self._place}/{path}", layout, wanted)
             except DamagedFile as error:
                 raise DamagedRun(f"{error.file} cannot be read back: {error.reason}. Repair the run first") from error
