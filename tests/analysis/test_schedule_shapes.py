@@ -146,6 +146,15 @@ def test_one_cycle__is_told_from_a_linear_one() -> None:
     assert (straight.name, straight.warmup) == ("linear", pytest.approx(29))
 
 
+def test_one_cycle__falls_from_where_it_rose_to() -> None:
+    """A warmup times a cosine bends as a wave does, but the fall has begun with the first step."""
+
+    def rate(made: int) -> float:
+        return min(1.0, (made + 1) / 30) * (0.55 + 0.45 * np.cos(np.pi * made / 300))
+
+    assert shape(lambda o: lr_scheduler.LambdaLR(o, rate), 300).name != "one_cycle"
+
+
 @pytest.mark.parametrize("kind", ["cosine", "linear"])
 def test_hold__between_warmup_and_decay(kind: str) -> None:
     make = transformers.get_wsd_schedule

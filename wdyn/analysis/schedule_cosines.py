@@ -98,6 +98,8 @@ def one_cycle(t: Floats, y: Floats) -> Curve | None:
         return None
     rise, fall = cosine(t[: top + 1], y[: top + 1]), cosine(t[top + 1 :], y[top + 1 :])
     border = t[top]
+    if not t[top - 1] < fall.start < t[top + 1]:
+        return None  # a wave of another phase, which imitates many a rise
     return Curve(
         lambda at: np.where(at <= border, rise.at(at), fall.at(at)),
         8, fall.peak, fall.floor, fall.start, fall.horizon, fall.period,
