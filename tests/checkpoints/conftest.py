@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
+import traceback
 import warnings
 from pathlib import Path
 
@@ -146,6 +149,27 @@ def save(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def killed():
+    """Do what must end by SIGKILL, in a forked child: one that is started anew would first import everything."""
+
+    def do(deadly):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+            child = os.fork()
+        if child == 0:
+            try:
+                signal.alarm(100)  # or wait for ever, where it hangs
+                deadly()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    return do
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:

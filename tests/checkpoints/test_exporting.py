@@ -3,9 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-import textwrap
+import signal
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ from torch import nn
 
 import wdyn
 from wdyn.checkpoints import pretrained
+from wdyn.checkpoints.run_weights import RunWeights
 from wdyn.errors import CannotRecord, InvalidArgument, StepNotRecorded
 
 DTYPES = [
@@ -188,30 +187,20 @@ def test_export__makes_no_path_of_a_name(tmp_path, same):
     assert list(tmp_path.rglob("evil")) == []
 
 
-KILLED = """
-    import os, signal, sys
-    import wdyn
-    from wdyn.checkpoints.run_weights import RunWeights
-
-    read, count = RunWeights.read, 0
+@pytest.mark.kill
+def test_export__that_is_killed_leaves_what_was_there(mixed, tmp_path, killed, monkeypatch):
+    place = tmp_path / "model.safetensors"
+    place.write_bytes(b"mine")
+    read, names = RunWeights.read, []
 
     def dies(self, name):
-        global count
-        count += 1
-        if count == 5:
+        names.append(name)
+        if len(names) == 5:
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, name)
 
-    RunWeights.read = dies
-    wdyn.export(wdyn.open_run(sys.argv[1]), to=sys.argv[2], overwrite=True)
-"""
-
-
-def test_export__that_is_killed_leaves_what_was_there(mixed, tmp_path):
-    place = tmp_path / "model.safetensors"
-    place.write_bytes(b"mine")
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), mixed[0].attrs["path"], str(place)]
-    assert subprocess.run(command, timeout=120, check=False).returncode == -9
+    monkeypatch.setattr(RunWeights, "read", dies)
+    killed(lambda: wdyn.export(mixed[0], to=place, overwrite=True))
     assert place.read_bytes() == b"mine"
     assert list(tmp_path.glob("*.safetensors")) == [place]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint
 from safetensors.torch import save_file
 from torch import nn
 
@@ -84,6 +85,37 @@ def test_read_headers__never_run_code(tmp_path):
         read_headers(tmp_path / "trap.pt")
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["archive", "old"])
+def test_read_headers__tell_a_torch_file_that_is_cut_short_from_none(tmp_path, old):
+    path = tmp_path / "m.pt"
+    torch.save(STATE, path, _use_new_zipfile_serialization=not old)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InvalidArgument, match=r"m\.pt cannot be read as tensors: it is cut short or damaged"):
+        read_headers(path)
+    path.write_bytes(b"")
+    with pytest.raises(InvalidArgument, match="it is empty"):
+        read_headers(path)
+    path.write_text("loss: 3.0, 2.0, 1.0\n")
+    with pytest.raises(InvalidArgument, match=r"it begins with b'loss: 3\.0, 2\.0, ', as no file of torch.save does"):
+        read_headers(path)
+
+
+def test_read_headers__list_the_models_of_a_folder_that_holds_several(tmp_path, quiet):
+    for step in (10, 2):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        save_file(STATE, tmp_path / f"checkpoint-{step}" / "model.safetensors")
+    with pytest.raises(InvalidArgument, match=r"holds 2 saved models: checkpoint-2, checkpoint-10\. Give the path"):
+        read_headers(tmp_path)
+    with quiet():
+        torch.distributed.checkpoint.save({"model": STATE}, checkpoint_id=tmp_path / "distributed", no_dist=True)
+    with pytest.raises(InvalidArgument, match=r"holds 3 saved models: checkpoint-2, checkpoint-10, distributed\."):
+        read_headers(tmp_path)
+    for step in (10, 2):
+        torch.save(STATE, tmp_path / f"step_{step}.pt")
+    with pytest.raises(InvalidArgument, match=r"holds 2 saved models: step_2\.pt, step_10\.pt\. Give the path"):
+        read_headers(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [(None, "Nothing is at"), (b"", "cannot be read|is no safetensors"), (b"\x08" + b"\x00" * 20, "is no safetensors")],
@@ -104,7 +136,7 @@ def test_read_headers__refuse_what_holds_no_tensors(tmp_path):
     with pytest.raises(InvalidArgument, match="it holds a list of 2 numbers"):
         read_headers(tmp_path / "list.pt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidArgument, match="holds 0 files"):
+    with pytest.raises(InvalidArgument, match=r"empty holds no saved model: needed is a file \.safetensors"):
         read_headers(tmp_path / "empty")
 
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,9 +17,10 @@ from wdyn.errors import InvalidArgument, RunExists, WdynWarning
 EVERYTHING = ("weights", "displacement", "moments")
 
 
-@pytest.fixture
-def both(tmp_path):
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
     """A run recorded live, and the folder of the checkpoints that its loop saved at the same steps."""
+    tmp_path = tmp_path_factory.mktemp("both")
     torch.manual_seed(0)
     model = Tiny()
     optimizer = adamw(model)
@@ -39,6 +38,18 @@ def both(tmp_path):
     return wdyn.open_run(tmp_path / "live.zarr"), folder
 
 
+@pytest.fixture(scope="module")
+def imported(both, tmp_path_factory):
+    """What is made of those checkpoints."""
+    return import_checkpoints(both[1], to=tmp_path_factory.mktemp("imported") / "run.zarr", what=EVERYTHING)
+
+
+@pytest.fixture(scope="module")
+def of_trainer(trained, tmp_path_factory):
+    """What is made of the folder of a Trainer."""
+    return import_checkpoints(trained[0], to=tmp_path_factory.mktemp("imported") / "run.zarr")
+
+
 def numbers(run):
     """Every array of numbers that is measured of weights and moments, by its path."""
     kinds = ("statistics", "histograms", "parts/statistics", "parts/histograms", "weights")
@@ -50,10 +61,8 @@ def numbers(run):
     }
 
 
-def test_import__of_a_runs_own_checkpoints_gives_every_number_that_it_recorded(both, place):
-    live, folder = both
-    run = import_checkpoints(folder, to=place, what=EVERYTHING)
-    expected, found = numbers(live), numbers(run)
+def test_import__of_a_runs_own_checkpoints_gives_every_number_that_it_recorded(both, imported):
+    expected, found = numbers(both[0]), numbers(imported)
     assert {"/statistics/exp_avg/std", "/statistics/displacement/l2", "/histograms/weights/count"} <= set(found)
     assert set(found) == set(expected)
     for path, values in expected.items():
@@ -63,16 +72,14 @@ def test_import__of_a_runs_own_checkpoints_gives_every_number_that_it_recorded(b
         np.testing.assert_array_equal(mine, values.values, err_msg=path)
 
 
-def test_import__describes_each_parameter_as_the_model_does(both, place):
-    live, folder = both
-    table, expected = wdyn.parameters(import_checkpoints(folder, to=place)), wdyn.parameters(live)
+def test_import__describes_each_parameter_as_the_model_does(both, imported):
+    table, expected = wdyn.parameters(imported), wdyn.parameters(both[0])
     for column in ("path", "role", "kind", "stack", "layer", "shape", "dims", "dtype", "tied_to", "weights", "parts"):
         assert table[column].values.tolist() == expected[column].values.tolist(), column
 
 
-def test_import__keeps_ties_groups_and_rates(both, place):
-    live, folder = both
-    run = import_checkpoints(folder, to=place)
+def test_import__keeps_ties_groups_and_rates(both, imported):
+    live, run = both[0], imported
     for state in ("shares_with", "same_tensor", "trainable"):
         np.testing.assert_array_equal(run["states"][state], live["states"][state].sel(step=run["states"]["step"]))
     assert run["states"]["group"].sel(step=12).values.tolist() == [0] * run.sizes.get("parameter", 14)
@@ -81,19 +88,16 @@ def test_import__keeps_ties_groups_and_rates(both, place):
     assert run["scalars"]["loss"].sel(step=12) == 1.5
 
 
-def test_import__names_its_sources_and_what_told_their_steps(both, place):
-    _, folder = both
-    run = import_checkpoints(folder, to=place)
-    (attempt,) = run.attrs["wdyn"]["attempts"]
+def test_import__names_its_sources_and_what_told_their_steps(both, imported):
+    (attempt,) = imported.attrs["wdyn"]["attempts"]
     assert [one["step"] for one in attempt["imported"]] == [0, 2, 4, 6, 8, 10, 12]  # at_2 before at_10
-    assert attempt["imported"][1]["from"] == str(folder / "at_2.pt")
+    assert attempt["imported"][1]["from"] == str(both[1] / "at_2.pt")
     # At step 0 the optimizer has counted nothing: the field is what all have.
     assert {one["step_from"] for one in attempt["imported"]} == {"the field 'step'"}
 
 
-def test_import__of_a_trainers_folder_has_its_weights_moments_and_log(trained, place, same):
-    folder, live = trained
-    run = import_checkpoints(folder, to=place)
+def test_import__of_a_trainers_folder_has_its_weights_moments_and_log(trained, of_trainer, same):
+    live, run = trained[1], of_trainer
     assert steps_of(run, "statistics/weights") == [2, 4, 6]
     for step, (weights, moments) in live.items():
         state = wdyn.state_dict(run, step=step)
@@ -116,8 +120,8 @@ def test_import__of_a_trainers_folder_has_its_weights_moments_and_log(trained, p
     assert not decays["transformer.h.0.attn.c_attn.bias"]
 
 
-def test_import__answers_to_the_analyzers(trained, place):
-    report = wdyn.analyze(import_checkpoints(trained[0], to=place))
+def test_import__answers_to_the_analyzers(of_trainer):
+    report = wdyn.analyze(of_trainer)
     assert "TIE004" in {finding.code for finding in report.findings}
     assert "lm_head.weight" in report.to_text()
 
@@ -164,10 +168,26 @@ def test_import__refuses_a_run_of_another_series_or_of_a_live_training(tmp_path,
     with pytest.raises(InvalidArgument, match=r"has step 1 from .*one.*, and not from .*two"):
         import_checkpoints(tmp_path / "two", to=tmp_path / "one.zarr")
     with pytest.raises(RunExists, match="recorded while it trained"):
-        import_checkpoints(tmp_path / "one", to=tmp_path / "live.zarr")
+        import_checkpoints(tmp_path / "one", to=both[0].attrs["path"])
     (tmp_path / "something").mkdir()
     with pytest.raises(InvalidArgument, match="something exists and is no run"):
         import_checkpoints(tmp_path / "one", to=tmp_path / "something")
+
+
+def test_import__appends_no_other_model(tmp_path, place):
+    import_checkpoints(save_series(tmp_path / "one", [1, 2]), to=place)
+    before = (place / "zarr.json").read_bytes()
+    other = save_series(tmp_path / "two", [3], change=lambda step, state: {"other": torch.ones(2, 2)})
+    with pytest.raises(
+        InvalidArgument, match=r"step_3\.safetensors is another model than .*run\.zarr: of its 1 tensors"
+    ):
+        import_checkpoints(other, to=place)
+    wide = save_series(tmp_path / "wide", [3], change=lambda step, state: {**state, "1.bias": torch.ones(7)})
+    with pytest.raises(
+        InvalidArgument, match=r"architecture changes .*: 1\.bias is \(7,\) and was \(2,\) in .*run\.zarr"
+    ):
+        import_checkpoints(wide, to=place)
+    assert (place / "zarr.json").read_bytes() == before
 
 
 def test_import__that_fails_midway_leaves_nothing_behind(tmp_path, place):
@@ -204,16 +224,14 @@ def test_import__that_is_interrupted_goes_on_where_it_was(tmp_path, place):
 
 
 @pytest.mark.kill
-def test_import__that_is_killed_goes_on_where_it_was(tmp_path, place):
+def test_import__that_is_killed_goes_on_where_it_was(tmp_path, place, killed):
     folder = save_series(tmp_path / "saved", [1, 2, 3])
-    code = (
-        "import os, signal, sys, wdyn\n"
-        "def kill(words, done, total):\n"
-        "    if words.startswith('step 3'): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "wdyn.import_checkpoints(sys.argv[1], to=sys.argv[2], progress=kill)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, folder, place], env=dict(os.environ), timeout=120)
-    assert done.returncode == -signal.SIGKILL
+
+    def kill(words, done, total):
+        if words.startswith("step 3"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed(lambda: import_checkpoints(folder, to=place, progress=kill))
     assert not place.exists()
     run = import_checkpoints(folder, to=place)
     assert len(run.attrs["wdyn"]["attempts"]) == 2
@@ -271,9 +289,11 @@ def test_import__writes_large_stacks_as_small_ones(tmp_path, place, same, monkey
 
 
 def test_import__of_a_single_file_without_a_step_is_step_0(tmp_path, place):
-    save_file({"w": torch.ones(2, 3)}, tmp_path / "model.safetensors")
+    file = tmp_path / "net" / "model.safetensors"
+    file.parent.mkdir()
+    save_file({"w": torch.ones(2, 3)}, file)
     with pytest.warns(WdynWarning, match="nothing tells its step: it is taken for 0"):
-        run = import_checkpoints(tmp_path / "model.safetensors", to=place)
+        run = import_checkpoints(file, to=place)
     assert steps_of(run, "states") == [0]
 
 

@@ -182,3 +182,13 @@ def test_read_into__uses_the_memory_that_it_is_given(small, save, hf_folder):
 def test_leaders__of_a_module_without_ties_are_the_names_themselves(save):
     saved = open_saved(save(nn.Linear(2, 2).state_dict()))
     assert saved.leaders == {"weight": "weight", "bias": "bias"}
+
+
+def test_open_saved__of_a_file_with_a_usual_name_has_the_step_of_its_folder(trained, tmp_path):
+    found = open_saved(trained[0] / "checkpoint-4" / "model.safetensors")
+    assert (found.step, found.step_source) == (4, "the field 'global_step'")
+    place = tmp_path / "step_7" / "model.safetensors"
+    place.parent.mkdir()
+    save_file({"w": torch.ones(2)}, place)
+    assert (open_saved(place).step, open_saved(place).step_source) == (7, "its name")
+    assert open_saved(place.rename(place.with_name("other.safetensors"))).step is None

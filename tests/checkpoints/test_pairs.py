@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdyn.checkpoints import pairs
@@ -145,6 +145,7 @@ def test_relative__is_infinite_from_zero():
     assert math.isnan(found.cosine)
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_compare__does_not_depend_on_the_size_of_its_pieces(count, piece):
     a, b = drawn(count), drawn(count, seed=1)

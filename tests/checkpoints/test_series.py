@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import wdyn
 from wdyn.checkpoints.fitting import Origin
 from wdyn.checkpoints.listing import saved_models
 from wdyn.checkpoints.series import origins, series
@@ -105,8 +106,26 @@ def test_series__leaves_out_what_holds_no_weights_unless_it_was_named(folder, me
 def test_series__asks_for_a_pattern_where_a_step_is_not_told(folder, members):
     folder("step_1.pt")
     folder("other.pt")
-    with pytest.raises(InvalidArgument, match=r"The step of .*other\.pt is not told .*--step-pattern"):
+    with pytest.raises(
+        InvalidArgument, match=r"of .*step_1\.pt its name says step 1, of .*other\.pt nothing says it.*--step-pattern"
+    ):
         members()
+
+
+def test_series__says_what_names_tell_that_count_differently(folder, members):
+    folder("epoch_3.pt")
+    folder("step_10.pt")
+    with pytest.raises(
+        InvalidArgument, match=r"epoch_3\.pt its name says epoch 3, of .*step_10\.pt its name says step 10"
+    ):
+        members()
+
+
+def test_series__refuses_a_run(tmp_path, place):
+    save_file(STATE, tmp_path / "step_1.safetensors")
+    wdyn.import_checkpoints(tmp_path / "step_1.safetensors", to=place)
+    with pytest.raises(InvalidArgument, match=r"run\.zarr is a run already.*wdyn report .*run\.zarr"):
+        origins(place)
 
 
 def test_series__refuses_another_architecture_and_names_the_tensors(folder, members):

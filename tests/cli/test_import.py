@@ -27,6 +27,18 @@ def test_import__makes_a_run_and_says_what_told_its_steps(wdyn, series):
     assert wdyn("report", "run.zarr").exit_code == 0
 
 
+def test_import__again_says_that_nothing_was_new(wdyn, series):
+    assert wdyn("import", series / "step_2.safetensors", "--to", "run.zarr").output.startswith(
+        "run.zarr holds 1 checkpoint, step 2, as told by its name.\nNext"
+    )
+    assert "Nothing was new" not in wdyn("import", series, "--to", "run.zarr").output
+    done = wdyn("import", series, "--to", "run.zarr")
+    assert done.output == (
+        "run.zarr holds 2 checkpoints, steps 2 to 10, as told by its name.\nNothing was new.\n"
+        "Next: wdyn report run.zarr\n"
+    )
+
+
 def test_import__takes_files_and_a_pattern(wdyn, series):
     files = sorted(series.iterdir())
     done = wdyn("import", *files, "--to", "run.zarr", "--step-pattern", r"(\d)\d*\.")

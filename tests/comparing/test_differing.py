@@ -188,6 +188,8 @@ def test_verdict__tells_a_nan_first_and_judges_the_rest():
     healed = verdict(other, model)
     assert healed.extent == Extent.CHANGED
     assert "are in a" in healed.notes[0]
+    only = verdict({"w": torch.ones(2, 2), "v": torch.ones(2)}, {"w": torch.full((2, 2), math.nan), "v": torch.ones(2)})
+    assert only.sentence.endswith("the other 1 changed from or to NaN or infinity")
 
 
 def test_verdict__renamed_retied_and_reshaped_are_worse_than_changed():

@@ -97,8 +97,10 @@ def _own_name(name: str, base: Saved, *, must: bool) -> str:
     shorter = [one for one in base.tensors if name.endswith(f".{one}")]
     if len(shorter) == 1 or not must:
         return shorter[0] if len(shorter) == 1 else name
-    near = closest(name, base.tensors, 1)
-    raise InvalidArgument(f"{base.called} has no {name}, which the adapter changes. Closest: {examples(near)}")
+    near = examples(closest(name, base.tensors, 1) or base.tensors)
+    raise InvalidArgument(
+        f"{base.called} has no {name}, which the adapter changes, but {near}. Needed is the model that it was made for"
+    )
 
 
 def _factors(

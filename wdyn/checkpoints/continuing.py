@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 from wdyn import schema
-from wdyn.checkpoints.fitting import Member
+from wdyn.checkpoints.fitting import Member, Origin, check_one_model
 from wdyn.errors import InvalidArgument
+from wdyn.reading.tables import parameters
 from wdyn.store.reader import open_run
 from wdyn.store.root import read_root
 
@@ -28,9 +31,12 @@ def missing(run: Path, members: Sequence[Member]) -> list[Member]:
     Raises
     ------
     InvalidArgument
-        The run holds a step from elsewhere, or later ones that would have to be written again and are not there.
+        The run is of another model; or it holds a step from elsewhere, or later ones that would have to be written
+        again and are not there.
     """
-    held = _imported(run)
+    opened = open_run(run)
+    held = _imported(opened)
+    check_one_model([_as_member(run, opened), *members])
     for member in members:
         if member.step in held and held[member.step] != member.called:
             raise InvalidArgument(
@@ -49,13 +55,21 @@ def missing(run: Path, members: Sequence[Member]) -> list[Member]:
     return [member for member in members if member.step >= new[0]]
 
 
-def _imported(run: Path) -> dict[int, str]:
+def _as_member(run: Path, opened: xr.DataTree) -> Member:
+    """Give a run as what came before a series: all tensors that it was made from."""
+    table = parameters(opened)
+    columns = (table[column].values.tolist() for column in (schema.PARAMETER, "shape", "dtype"))
+    forms = {name: (tuple(json.loads(shape)), dtype) for name, shape, dtype in zip(*columns, strict=True)}
+    return Member(Origin(run), step=0, step_source="", forms=forms, nbytes=0)
+
+
+def _imported(run: xr.DataTree) -> dict[int, str]:
     """Give where each step that the run holds was read from."""
     said = {
         one["step"]: one["from"]
-        for attempt in read_root(run).attributes["attempts"]
+        for attempt in run.attrs[schema.ATTRIBUTES]["attempts"]
         for one in attempt.get(IMPORTED, ())
     }
-    states = open_run(run).children.get(schema.STATES)
+    states = run.children.get(schema.STATES)
     steps = [] if states is None else np.asarray(states[schema.STEP]).tolist()
     return {step: said[step] for step in steps}

@@ -33,7 +33,9 @@ def safetensors_header(file: Path) -> dict[str, Tensor]:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
             return {name: _empty(one.get_shape(), one.get_dtype()) for name, one in slices.items()}
     except SafetensorError as error:
-        raise InvalidArgument(f"{file} is no safetensors file: {error}.") from error
+        raise InvalidArgument(
+            f"{file} is no safetensors file, or is cut short or damaged: {error}. Copy or save it anew."
+        ) from error
 
 
 def _empty(shape: list[int], dtype: str) -> Tensor:

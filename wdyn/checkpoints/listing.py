@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from wdyn.checkpoints.adapters import is_adapter
 from wdyn.checkpoints.distributed import is_distributed
-from wdyn.checkpoints.files import SUFFIXES, is_one_model, is_weights_file
+from wdyn.checkpoints.files import SUFFIXES, is_model, is_weights_file, natural
 from wdyn.errors import InvalidArgument
 
-_NUMBER = re.compile(r"(\d+)")
 _ALIAS = re.compile(r"(last|latest|best|final|current)\b|(last|latest|best|final)[-_.]", re.IGNORECASE)
 
 
@@ -42,17 +40,6 @@ def saved_models(folder: Path) -> list[Path]:
     )
 
 
-def is_model(folder: Path) -> bool:
-    """Whether a folder is itself one saved model, by the names of what lies in it."""
-    return is_distributed(folder) or is_adapter(folder) or is_one_model(folder)
-
-
 def is_alias(path: Path) -> bool:
     """Whether a name says which one of a series it is, rather than when it was saved: ``last.ckpt``, ``best.pt``."""
     return path.is_symlink() or bool(_ALIAS.match(path.name))
-
-
-def natural(path: Path) -> list[tuple[int, str]]:
-    """Sort numbers in a name by what they are."""
-    pieces = _NUMBER.split(path.name)
-    return [(int(piece), "") if at % 2 else (-1, piece) for at, piece in enumerate(pieces)]

@@ -18,7 +18,7 @@ from wdyn.checkpoints.beside import json_beside
 from wdyn.checkpoints.configs import CONFIG, is_hub_name
 from wdyn.checkpoints.contents import Contents, fields, model_in
 from wdyn.checkpoints.distributed import is_distributed, read_distributed
-from wdyn.checkpoints.files import files_of
+from wdyn.checkpoints.files import files_of, model_folder
 from wdyn.checkpoints.hub import fetched
 from wdyn.checkpoints.optimizer_states import Known, Order, optimizer_steps, optimizer_training, optimizers_in
 from wdyn.checkpoints.safetensors_files import SafetensorsFiles, dropped_ties
@@ -159,8 +159,9 @@ def _tied(stored: Mapping[str, str], built: Architecture) -> dict[str, str]:
 
 def _evidence(found: Found, contents: Sequence[Contents], place: Path, *, name: str) -> tuple[Evidence, ...]:
     counted = [one for inside in contents for one in optimizer_steps(inside)]
-    told = from_fields({**found.fields, **trainer_files.state(place)})
-    return (*counted, *told, *from_name(name))
+    folder = model_folder(place)
+    told = from_fields({**found.fields, **trainer_files.state(folder)})
+    return (*counted, *told, *(from_name(name) or from_name(folder.name)))
 
 
 def _training(found: Found, contents: Sequence[Contents], saved: Saved, built: Architecture) -> Training:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wdyn.checkpoints.files import model_folder
 from wdyn.checkpoints.fitting import Form, Member, Origin, check_one_model, oddities
 from wdyn.checkpoints.listing import is_alias, saved_models
 from wdyn.checkpoints.saved import Evidence
 from wdyn.checkpoints.steps import by_pattern, disagreements
 from wdyn.errors import InvalidArgument
+from wdyn.store.root import is_run
 
 _UNKNOWN = Evidence(0, "nothing", rank=3)
 
@@ -39,7 +41,7 @@ def origins(
     Raises
     ------
     InvalidArgument
-        A folder holds no saved model; or there are revisions of something other than one name on the hub.
+        A folder holds no saved model, or is a run; or there are revisions of something other than one name on the hub.
     """
     given = [saved] if isinstance(saved, str | os.PathLike) else list(saved)
     if not given:
@@ -51,6 +53,8 @@ def origins(
     found: list[Origin] = []
     scanned = False
     for one in given:
+        if is_run(Path(one)):
+            raise InvalidArgument(f"{one} is a run already. Needed are saved models; read it with wdyn report {one}")
         if Path(one).is_dir():
             inside = saved_models(Path(one))
             scanned = scanned or inside != [Path(one)]
@@ -103,7 +107,7 @@ def _seen(
         some = True
         for note in (*saved.notes, *saved.training.notes):
             tell(note)
-        name = Path(origin.source).name if origin.revision is None else origin.revision
+        name = model_folder(Path(origin.source)).name if origin.revision is None else origin.revision
         given = () if step_pattern is None else (by_pattern(name, step_pattern),)
         forms = {name: (saved.shape(name), str(saved.dtype(name)).removeprefix("torch.")) for name in saved.names}
         alias = scanned and is_alias(Path(origin.source))
@@ -150,8 +154,14 @@ def _common_evidence(seen: Sequence[_Seen]) -> tuple[int, str] | None:
         return min(common, key=lambda kind: kind[0])
     if len(seen) == 1:
         return None
-    bare = next((one for one, known in zip(seen, kinds, strict=True) if not known), seen[-1])
+    bare = next((one for one in seen if not one.evidence), seen[-1])
+    other = seen[0] if bare is not seen[0] else seen[-1]
     raise InvalidArgument(
-        rf"The step of {bare.origin.label} is not told by what tells that of the others. Give step_pattern=... "
-        rf"(--step-pattern), a regular expression for the number in the names, such as 'step_(\d+)'"
+        f"The steps are not told alike: of {other.origin.label} {_said(other)}, of {bare.origin.label} {_said(bare)}. "
+        rf"Give step_pattern=... (--step-pattern), a regular expression for the number in the names: 'step_(\d+)'"
     )
+
+
+def _said(one: _Seen) -> str:
+    said = next(iter(one.evidence), None)
+    return "nothing says it" if said is None else " ".join([said.source, "says", *said.unit.split(), str(said.number)])

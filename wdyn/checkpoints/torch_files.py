@@ -20,6 +20,7 @@ from wdyn.checkpoints.claims import check_archive, checked
 from wdyn.checkpoints.contents import Contents, tensors_in
 from wdyn.errors import InvalidArgument
 
+_ARCHIVE, _SHOWN = b"PK\x03\x04", 16
 _REFUSED = re.compile(r"GLOBAL (\S+)")
 _OLD_NUMPY = "numpy.core.multiarray"
 """The module of what unpickles numpy's scalars and arrays, as files written with numpy 1 call it."""
@@ -55,13 +56,21 @@ def load(file: Path | io.BytesIO, *, mapped: bool = False) -> object:
 def _loaded(file: Path, *, mapped: bool) -> object:
     try:
         return load(file, mapped=mapped)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, LookupError) as error:
-        refused = _REFUSED.search(str(error))
-        what = f"it refers to {refused[1]}" if refused else type(error).__name__
-        raise InvalidArgument(
-            f"{file} cannot be read as tensors ({what}). Save the model's state_dict() itself: code inside a "
-            "checkpoint is never run."
-        ) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        raise InvalidArgument(f"{file} cannot be read as tensors: {_trouble(file, error)}.") from error
+
+
+def _trouble(file: Path, error: Exception) -> str:
+    """Say what is wrong with a file, and what to do: torch tells little of one that it did not write."""
+    if refused := _REFUSED.search(str(error)):
+        return f"it refers to {refused[1]}. Save the model's state_dict() itself: code inside a checkpoint is never run"
+    with file.open("rb") as opened:
+        start = opened.read(_SHOWN)
+    if not start:
+        return "it is empty. Copy or save it anew"
+    if start.startswith((_ARCHIVE, pickle.PROTO)):
+        return f"it is cut short or damaged ({type(error).__name__}). Copy or save it anew"
+    return f"it begins with {start!r}, as no file of torch.save does. Needed is one that holds a state dict"
 
 
 def _allowed() -> Iterator[Callable[..., Any] | tuple[Callable[..., Any], str]]:

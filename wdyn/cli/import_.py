@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wdyn.reports.escaping import visible
+from wdyn.store.root import is_run, read_root
 
 WHAT = ("weights", "moments", "displacement")
 
@@ -50,6 +51,7 @@ def command(
     """
     from wdyn.checkpoints.importing import import_checkpoints  # torch is not needed for the help
 
+    before = _attempts(to)
     with _bar() as progress:
         run = import_checkpoints(
             checkpoints,
@@ -62,15 +64,23 @@ def command(
             progress=progress,
         )
     steps = [int(step) for step in run["states"].to_dataset()["step"].values]
-    click.echo(_told(to, steps, run.attrs["wdyn"]["attempts"]))
+    attempts = _attempts(to)
+    click.echo("\n".join([_told(to, steps, attempts), *(["Nothing was new."] if attempts == before else [])]))
+    click.echo(f"Next: wdyn report {visible(to)}")
+
+
+def _attempts(place: Path) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = read_root(place).attributes["attempts"] if is_run(place) else ()
+    return found
 
 
 def _told(to: Path, steps: Sequence[int], attempts: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the run holds, and what told the steps."""
     said = {one["step"]: one["step_from"] for attempt in attempts for one in attempt["imported"]}
     sources = ", ".join(dict.fromkeys(said[step] for step in steps))
     span = f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}"
-    held = f"{visible(to)} holds {len(steps)} checkpoints, {span}, as told by {visible(sources)}."
-    return f"{held}\nNext: wdyn report {visible(to)}"
+    count = f"{len(steps)} checkpoints" if len(steps) > 1 else "1 checkpoint"
+    return f"{visible(to)} holds {count}, {span}, as told by {visible(sources)}."
 
 
 @contextmanager
