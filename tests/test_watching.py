@@ -512,7 +512,7 @@ def test_watch__that_nobody_holds_closes_itself_and_says_so(model: Tiny, place: 
 
 def test_watch__that_a_thread_collects_is_closed_by_another(model: Tiny, place: Path) -> None:
     """Garbage may be collected in the very thread that would be waited for."""
-    optimizer = adamw(model)
+    optimizer, before = adamw(model), threading.enumerate()
     held = [wdyn.watch(model, optimizer, to=place, every=1).__enter__()]
     train(model, optimizer, 2)
     writer = held[0]._recording._background._writer
@@ -521,7 +521,7 @@ def test_watch__that_a_thread_collects_is_closed_by_another(model: Tiny, place: 
     with pytest.warns(WdynWarning, match="let go before its end"):
         held[0].flush()
         for thread in threading.enumerate():
-            if thread is not threading.current_thread():
+            if thread not in before:
                 thread.join(60)
     assert wdyn.open_run(place).attrs["wdyn"]["closed"]
     assert hooks_of(optimizer) == 0
