@@ -374,7 +374,7 @@ def kill_writers(oracle, path, *, kills, seed):
 
 @pytest.mark.kill
 def test_kill__keeps_every_acknowledged_row(oracle, place):
-    kill_writers(oracle, place, kills=8, seed=0)
+    kill_writers(oracle, place, kills=4, seed=0)
 
 
 @pytest.mark.kill
@@ -382,37 +382,6 @@ def test_kill__keeps_every_acknowledged_row(oracle, place):
 @pytest.mark.parametrize("seed", range(10))
 def test_kill__keeps_every_acknowledged_row_of_many(oracle, place, seed):
     kill_writers(oracle, place, kills=20, seed=seed + 1)
-
-
-WATCHED = """
-import sys, torch, wdyn
-torch.manual_seed(0)
-model = torch.nn.Linear(3, 2, bias=False)
-torch.nn.init.zeros_(model.weight)
-optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-told = -1
-with wdyn.watch(model, optimizer, to=sys.argv[1], every=1, snapshots=1) as w:
-    while True:
-        model.weight.grad = torch.full_like(model.weight, -1.0)
-        optimizer.step()
-        if w.committed != told:
-            told = w.committed
-            print(told, flush=True)
-"""
-
-
-@pytest.mark.kill
-@pytest.mark.parametrize("seconds", [0.1, 0.9])
-def test_kill__keeps_every_acknowledged_row_of_a_watch(tmp_path, seconds):
-    path = tmp_path / "run.zarr"
-    told = Killed([sys.executable, "-c", WATCHED, str(path)]).kill_after(seconds)
-    run = wdyn.open_run(path)
-    means = wdyn.statistics(run)["mean"].sel(parameter="weight")
-    assert means["step"].values[-1] >= told
-    np.testing.assert_array_equal(means["step"].values, np.arange(means.sizes["step"]))
-    np.testing.assert_array_equal(means.values, means["step"].values)  # each step adds 1 to every weight
-    kept = wdyn.select(run, path="weight")
-    np.testing.assert_array_equal(kept.mean(("fan_out", "fan_in")).values, kept["step"].values)
 
 
 def test_reader__sees_a_growing_prefix_while_a_writer_appends(oracle, place):

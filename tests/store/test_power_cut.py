@@ -120,7 +120,7 @@ def hasty(self):
 def eager(self, path, data):
     for partial, place in self._waiting.items():
         files.rename(partial, place)
-    files.make_durable(self._root, [*self._written, *self._waiting.values()])
+    files.make_durable(self.root, [*self._written, *self._waiting.values()])
     files.replace(path, data)
     self.forget()
 
