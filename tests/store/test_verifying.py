@@ -70,7 +70,7 @@ def all_are_told(run, how, count, seed):
         held = damage(file, how, rng)
         told = told_of(run, file)
         assert told, f"{how} number {number} of {file} was not told"
-        if file.parent.name == "value":
+        if file.parent.name == "value" and file.name != "zarr.json":  # metadata is of all rows
             assert told[0].parameters
             assert told[0].steps
         file.write_bytes(held)
