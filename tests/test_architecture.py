@@ -52,10 +52,12 @@ STAGES = {
     "live": Stage("rich jinja2 numpy xarray", f"{WORDS} store reading analysis plots reports"),
     # Where the line meets the world.
     "telling": Stage("", WORDS),
-    "beginning": Stage("torch", f"{WORDS} capture store"),
+    "holding": Stage("torch", f"{WORDS} capture store"),
+    "beginning": Stage("torch", f"{WORDS} capture store holding"),
+    "standing_by": Stage("torch", f"{WORDS} capture"),
     "guarding": Stage("", f"{WORDS} capture"),
     "recording": Stage("torch", f"{WORDS} capture store telling beginning guarding"),
-    "watching": Stage("torch numpy", f"{WORDS} capture store recording"),
+    "watching": Stage("torch numpy", f"{WORDS} capture store recording standing_by"),
     "checkpoints": Stage(
         "torch transformers huggingface_hub safetensors numpy xarray ml_dtypes",
         f"{WORDS} capture store reading telling",

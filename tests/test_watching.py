@@ -737,7 +737,7 @@ def test_watch__off_cadence_steps_read_nothing_of_the_model(
     model: Tiny, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wdyn.watch(model, to=place, every=1000, snapshots=wdyn.at(0)) as w:
-        for name in ("look", "prepare", "see_gradients", "quantity_rows", "snapshot"):
+        for name in ("look", "prepare", "see_gradients", "numbers", "snapshot"):
             monkeypatch.setattr(
                 f"wdyn.capture.recorder.Recorder.{name}", lambda *_, **__: pytest.fail("read the model")
             )

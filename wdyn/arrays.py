@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from wdyn import schema
 from wdyn.naming import slug
@@ -30,6 +30,8 @@ class WeightArray:
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     dtype: str
+    grid: tuple[int, ...] = ()
+    """Lengths of the blocks along `shape` that are each a file of their own; () where a snapshot is one file."""
 
     @property
     def full_shape(self) -> tuple[int, ...]:
@@ -47,17 +49,29 @@ class WeightArray:
 
     @classmethod
     def from_attributes(cls, slug: str, about: Mapping[str, Any]) -> WeightArray:
-        """Read back what `attributes` gave."""
+        """Read back what `attributes` gave; the grid is told by how it is stored."""
         known: dict[str, Any] = {name: about[name] for name in _ABOUT}
         lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
         return cls(slug=slug, **(known | lists))
 
 
-def plan_arrays(addresses: Iterable[Address], *, first_number: int = 0) -> list[WeightArray]:
+class Division(Protocol):
+    """How tensors are divided among processes, by name."""
+
+    def grid(self, name: str) -> tuple[int, ...]:
+        """Lengths of the blocks; () for one that is not divided in a grid."""
+
+    def alike(self, name: str) -> object:
+        """What two tensors of one shape have in common if and only if they are divided in the same way."""
+
+
+def plan_arrays(
+    addresses: Iterable[Address], *, first_number: int = 0, division: Division | None = None
+) -> list[WeightArray]:
     """Group parameters into arrays.
 
-    Parameters that stand in blocks share an array when path, stack, shape, dtype and axis names agree and no layer
-    comes twice; every other one has its own.
+    Parameters that stand in blocks share an array when path, stack, shape, dtype and axis names agree, they are divided
+    alike, and no layer comes twice; every other one has its own.
 
     Parameters
     ----------
@@ -65,10 +79,13 @@ def plan_arrays(addresses: Iterable[Address], *, first_number: int = 0) -> list[
         Parameters that hold their own values: no tied second names.
     first_number
         The number that makes the first slug unique; later ones count on.
+    division
+        How they are divided among processes, if they are.
     """
     groups: dict[tuple[object, ...], list[Address]] = defaultdict(list)
     for address in addresses:
-        alike = (address.path, address.stack, address.shape, address.dtype, address.dims)
+        divided = division.alike(address.name) if division else None
+        alike = (address.path, address.stack, address.shape, address.dtype, address.dims, divided)
         alone = (address.name,) if address.layer == schema.NO_LAYER else ()
         groups[(*alike, *alone)].append(address)
     arrays: list[WeightArray] = []
@@ -76,11 +93,12 @@ def plan_arrays(addresses: Iterable[Address], *, first_number: int = 0) -> list[
         by_layer = {address.layer: address for address in members}
         layered = len(by_layer) == len(members) and schema.NO_LAYER not in by_layer
         for chosen in [[by_layer[at] for at in sorted(by_layer)]] if layered else [[one] for one in members]:
-            arrays.append(_array(chosen, number=first_number + len(arrays), layered=layered))
+            grid = division.grid(chosen[0].name) if division else ()
+            arrays.append(_array(chosen, number=first_number + len(arrays), layered=layered, grid=grid))
     return arrays
 
 
-def _array(members: list[Address], *, number: int, layered: bool) -> WeightArray:
+def _array(members: list[Address], *, number: int, layered: bool, grid: tuple[int, ...]) -> WeightArray:
     first = members[0]
     return WeightArray(
         slug=slug(first.path, number),
@@ -92,4 +110,5 @@ def _array(members: list[Address], *, number: int, layered: bool) -> WeightArray
         shape=first.shape,
         dims=first.dims,
         dtype=first.dtype,
+        grid=grid,
     )

@@ -9,25 +9,20 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wdyn.capture import seam
-from wdyn.capture.adapters import adapter_scales
 from wdyn.capture.batches import Batches, parted
-from wdyn.capture.circumstances import circumstances
 from wdyn.capture.continuity import continuity
 from wdyn.capture.due import Due
-from wdyn.capture.model_config import left_out, model_config
-from wdyn.capture.optimizers import about
+from wdyn.capture.meeting import Meeting
 from wdyn.capture.plan import Plan
 from wdyn.capture.recorder import Recorder
 from wdyn.capture.scalars import ScalarLog
 from wdyn.capture.schedule import Schedule, listeners
 from wdyn.capture.watched import snapshot_schedule
 from wdyn.errors import CannotRecord
+from wdyn.holding import hold
 from wdyn.rows import Batch, Before
-from wdyn.schema import Quantity
 from wdyn.store.dtypes import STORED_TYPES
-from wdyn.store.held import held_before
-from wdyn.store.place import open_writer
-from wdyn.store.writer import Writer
+from wdyn.store.sink import Sink
 
 Tell = Callable[[str], None]
 
@@ -42,8 +37,8 @@ class Beginning:
         That of the first row.
     batches, scalars, due
         What reads the model, what is kept of every step, and when.
-    writer
-        Holds the run.
+    sink
+        What is written to.
     rest
         What of the first step is still to be written; None for nothing.
     """
@@ -52,7 +47,7 @@ class Beginning:
     batches: Batches
     scalars: ScalarLog
     due: Due
-    writer: Writer
+    sink: Sink
     rest: Batch | None
 
 
@@ -68,17 +63,10 @@ def begin(
     RunLocked, DamagedRun, InvalidArgument
         Another writer holds the run, it cannot be read, or it is of another model.
     """
-    writer, resumed_from = open_writer(
-        plan.place,
-        about={"model": type(model).__name__, "config": model_config(model), "optimizers": about(optimizers)},
-        attempt={**circumstances(), **left_out(plan.left_out), **adapter_scales(model)},
-        resume=plan.resume,
-        loaded=loaded_step,
-        compression=plan.compression,
-    )
-    step = resumed_from if resumed_from >= 0 else loaded_step or 0
+    holding = hold(model, optimizers, plan, loaded_step=loaded_step)
+    step, before, sink = holding.step, holding.before, holding.sink
+    plan = _agreed(plan, holding.meeting)
     try:
-        before = held_before(writer, step=step, first_weights=Quantity.DISPLACEMENT in plan.what)
         recorder = Recorder(
             model,
             optimizers,
@@ -88,22 +76,31 @@ def begin(
             parts=plan.parts,
             keepable=frozenset(STORED_TYPES),
             before=before,
+            sharing=holding.sharing,
             tell=tell,
         )
         recorder.see()
         scalars = ScalarLog(optimizers, listeners=listeners(plan.rows, plan.snapshots))
         due = Due(plan.rows, _snapshots(plan, recorder, tell), first_step=step)
-        batches = Batches(recorder, scalars, tell=tell)
+        batches = Batches(recorder, scalars, tell=tell, sharing=holding.sharing, check_replicas=plan.check_replicas)
         for oddity in recorder.oddities():
             tell(oddity)
-        batch = batches.at(step, rows=True, snapshot=due.keeps_snapshots)
+        batch = holding.complete(batches.at(step, rows=True, snapshot=due.keeps_snapshots))
         batch = _joined(batch, before, recorder, scalars, tell)
         first, rest = parted(batch, queue_bytes=plan.queue_bytes)
-        _publish(first, writer)
+        _publish(first, sink, plan)
     except BaseException:
-        writer.abandon()
+        sink.abandon()
         raise
-    return Beginning(step, batches, scalars, due, writer, rest)
+    return Beginning(step, batches, scalars, due, sink, rest)
+
+
+def _agreed(plan: Plan, meeting: Meeting | None) -> Plan:
+    """Have all processes record the same steps."""
+    if meeting is None:
+        return plan
+    snapshots = plan.snapshots.agreed(meeting) if plan.snapshots is not None else None
+    return replace(plan, rows=plan.rows.agreed(meeting), snapshots=snapshots)
 
 
 def _snapshots(plan: Plan, recorder: Recorder, tell: Tell) -> Schedule:
@@ -121,10 +118,10 @@ def _joined(batch: Batch, before: Before | None, recorder: Recorder, scalars: Sc
     return replace(batch, rows=seam.taken_over(batch.rows, before, gone=found.gone))
 
 
-def _publish(first: Batch, writer: Writer) -> None:
+def _publish(first: Batch, sink: Sink, plan: Plan) -> None:
     try:
-        writer.append(first)
-        writer.commit()
+        sink.append(first)
+        sink.commit()
     except OSError as error:
-        raise CannotRecord(f"Cannot record into {writer.path}: {error}") from error
+        raise CannotRecord(f"Cannot record into {plan.place}: {error}") from error
     first.release()

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from wdyn.beginning import begin
 from wdyn.capture.optimizers import skipped_step
 from wdyn.capture.plan import BLOCK, Plan
+from wdyn.capture.processes import rank_and_count
 from wdyn.capture.turn import Turn
 from wdyn.guarding import guarded
 from wdyn.rows import Batch
@@ -21,6 +22,10 @@ from wdyn.store.background import BackgroundWriter
 from wdyn.telling import Teller
 
 _NEVER = -1
+
+
+def _unsaid(message: str) -> None:
+    """Tell nobody."""
 
 
 class Recording:
@@ -38,8 +43,12 @@ class Recording:
         self, model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, *, loaded_step: int | None
     ) -> None:
         started = time.perf_counter()
-        self.tell = Teller().tell
-        beginning = begin(model, optimizers, plan, loaded_step=loaded_step, tell=self.tell)
+        rank, _ = rank_and_count()
+        self._leads = rank == 0 or plan.alone
+        self.tell = Teller("" if self._leads else f"process {rank}: ").tell
+        # What is told of the model is the same in every process.
+        tell = self.tell if self._leads else _unsaid
+        beginning = begin(model, optimizers, plan, loaded_step=loaded_step, tell=tell)
         self.step = self._first_step = beginning.step
         self._optimizers = optimizers
         self._batches, self._scalars, self._due = beginning.batches, beginning.scalars, beginning.due
@@ -49,7 +58,7 @@ class Recording:
         self.alive = True
         self._under_way = _NEVER
         self.turn = Turn()
-        self._background = BackgroundWriter(beginning.writer, limit_bytes=plan.queue_bytes)
+        self._background = BackgroundWriter(beginning.sink, limit_bytes=plan.queue_bytes)
         if beginning.rest is not None:
             self._background.submit(beginning.rest)
         self._seconds = time.perf_counter() - started
@@ -146,11 +155,11 @@ class Recording:
         self._capture_the_last()
         self._background.close()
         self._notice_disk()
-        if self.step == self._first_step and self._optimizers and self.alive:
+        if self.step == self._first_step and self._optimizers and self.alive and self._leads:
             self.tell("No step was recorded: the optimizer given to watch(...) never stepped inside the block")
         self.alive = False
         lost = self._background.lost
-        if any(lost.values()) and self._background.failure is None:
+        if any(lost.values()) and self._background.failure is None and self._leads:
             self.tell(f"{lost['rows']} rows and {lost['snapshots']} snapshots never reached the disk")
 
     @guarded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,13 +100,55 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Adopted:
+    """The file of a block that another process wrote, and where the block begins along the axes of `shape`."""
+
+    file: str
+    start: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What this process measured of a step that several record together.
+
+    Attributes
+    ----------
+    step, ordinal
+        The step, and which share of that step it is: it has the same number in every process.
+    data
+        Writes it, for the process that joins all.
+    rows
+        Gives the rows of the step, from the data of the others in the order of their ranks.
+    nbytes
+        Memory that it holds.
+    """
+
+    step: int
+    ordinal: int
+    data: Callable[[], bytes]
+    rows: Callable[[Sequence[bytes]], tuple[Row, ...]]
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """All weights at one step: for each slug an array in the stored dtype, of the array's `full_shape`."""
+    """All weights at one step: for each slug an array in the stored dtype, of the array's `full_shape`.
+
+    Where several processes record together, each gives blocks of these, and `slugs` names the arrays of all.
+    """
 
     step: int
     values: Mapping[str, npt.NDArray[Any]]
     release: Callable[[], None] = lambda: None
     """Called once the values have been written, or given up, and their memory may be used again."""
+    starts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Where a block begins along the axes of the array's `shape`; one of which nothing is said is whole."""
+    slugs: tuple[str, ...] = ()
+    """Arrays of the snapshot, whichever process gives them; empty where `values` has all."""
+    scattered: frozenset[str] = frozenset()
+    """Those whose blocks are not each a file of their own, and must be put together."""
+    adopted: Mapping[str, tuple[Adopted, ...]] = field(default_factory=dict)
+    """Blocks of other processes, which lie on the disk as they will be stored."""
 
     @property
     def nbytes(self) -> int:
@@ -136,17 +178,20 @@ class Batch:
     declaration: Declaration | None = None
     logged: tuple[Rows, ...] = ()
     """Rows of the steps that led here."""
+    share: Share | None = None
+    """What stands for `rows` until what other processes measured is there."""
 
     @property
     def row_count(self) -> int:
-        """Count of all rows."""
-        return len(self.rows) + sum(map(len, self.logged))
+        """Count of all rows; what several processes are to give counts as one."""
+        return len(self.rows) + sum(map(len, self.logged)) + (self.share is not None)
 
     @cached_property
     def nbytes(self) -> int:
         """Memory that the batch holds."""
         rows = sum(row.nbytes for row in self.rows) + sum(rows.nbytes for rows in self.logged)
-        return rows + (self.snapshot.nbytes if self.snapshot else 0)
+        share = self.share.nbytes if self.share else 0
+        return rows + share + (self.snapshot.nbytes if self.snapshot else 0)
 
     def release(self) -> None:
         """Give up the memory of the snapshot."""

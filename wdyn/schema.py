@@ -165,6 +165,8 @@ SHARES_WITH: Final = "shares_with"
 TRAINABLE: Final = "trainable"
 SAME_TENSOR: Final = "same_tensor"
 STATE_NAMES: Final = (SHARES_WITH, TRAINABLE, GROUP, SAME_TENSOR)
+REPLICAS_DIFFER: Final = "replicas_differ"
+"""Of how many processes the copy of a parameter is not that of the first; recorded on request."""
 
 
 @dataclass(frozen=True)

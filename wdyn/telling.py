@@ -11,9 +11,16 @@ _INNER = ("wdyn", "torch", "contextlib")
 
 
 class Teller:
-    """Warns, once for each message, at the user's own line."""
+    """Warns, once for each message, at the user's own line.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    who
+        Says who tells, where several processes may.
+    """
+
+    def __init__(self, who: str = "") -> None:
+        self._who = who
         self._told: set[str] = set()
 
     def tell(self, message: str) -> None:
@@ -21,6 +28,7 @@ class Teller:
         if message in self._told:
             return
         self._told.add(message)
+        message = self._who + message
         try:
             warnings.warn(message, WdynWarning, stacklevel=_outside())
         except WdynWarning:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -18,11 +19,14 @@ from wdyn.capture.declared import Declared
 from wdyn.capture.hooks import attach
 from wdyn.capture.optimizers import as_optimizers
 from wdyn.capture.plan import DROP, Plan, check_when_full
+from wdyn.capture.processes import rank_and_count, stands_by
 from wdyn.capture.schedule import Decision, as_schedule, budget
+from wdyn.capture.tensors import named_tensors
 from wdyn.capture.termination import Termination, check_main_thread
 from wdyn.capture.watched import check_compression, check_model, declared_parts, quantities
 from wdyn.errors import InvalidArgument
 from wdyn.recording import Recording
+from wdyn.standing_by import StandingBy
 from wdyn.store.place import check_place
 
 LOG_SPACED = "log-spaced"
@@ -45,6 +49,8 @@ def watch(
     queue_bytes: int = 2**30,
     when_full: str = DROP,
     flush_on_sigterm: bool = False,
+    alone: bool = False,
+    check_replicas: bool = False,
 ) -> Watch:
     """Record what happens to the weights of `model` while the block runs.
 
@@ -110,6 +116,14 @@ def watch(
         What a snapshot does that finds no room there: ``"drop"``, it is left out, counted, and warned about once; or
         ``"block"``, training waits until the disk has taken what is before it. Rows always wait. Nothing waits for a
         disk that takes no writes: what finds no room then is counted as lost.
+    alone
+        Whether this process records by itself what it trains, where a process group is, to a place of its own: a stage
+        of a pipeline, or one of several models. Default: processes record one run together. Of a model whose copies
+        train (DDP) the first process records all and the others nothing; of one that is spread over them as DTensors
+        (FSDP2, tensor parallel) each records its pieces, so all of them enter the block, with the same arguments.
+    check_replicas
+        Whether the copies of weights that several processes hold are compared bit by bit at each row, so that all of
+        them enter the block. What differs is warned about, and kept as ``states/replicas_differ``.
     flush_on_sigterm
         Whether SIGTERM, by which a scheduler says that it will kill soon, first waits until all that was recorded is
         durable. Then the program does what it did before at that signal. Only in the main thread.
@@ -135,7 +149,7 @@ def watch(
     known = addresses(model, parts=declared) if select is not None else []
     wanted = wanted_by(select, known)
     plan = Plan(
-        place=check_place(to, resume=resume),
+        place=Path(to) if rank_and_count()[0] and not alone else check_place(to, resume=resume),
         rows=as_schedule(budget(0.01) if every is None else every, "every"),
         snapshots=None if isinstance(snapshots, str) else as_schedule(snapshots, "snapshots"),
         what=quantities(what),
@@ -149,6 +163,8 @@ def watch(
         queue_bytes=queue_bytes,
         when_full=check_when_full(when_full),
         flush_on_sigterm=flush_on_sigterm,
+        alone=alone,
+        check_replicas=check_replicas,
     )
     return Watch(model, as_optimizers(optimizer), plan)
 
@@ -163,7 +179,7 @@ class Watch:
     def __init__(self, model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan) -> None:
         self._model, self._optimizers, self._plan = model, optimizers, plan
         self._loaded_step: int | None = None
-        self._recording: Recording | None = None
+        self._recording: Recording | StandingBy | None = None
         self._exit: ExitStack | None = None
 
     @property
@@ -256,7 +272,7 @@ class Watch:
         if self._plan.flush_on_sigterm:
             check_main_thread()
         with ExitStack() as undo:
-            recording = Recording(self._model, self._optimizers, self._plan, loaded_step=self._loaded_step)
+            recording = self._begun()
             self._recording = recording
             if self._plan.flush_on_sigterm:
                 undo.callback(Termination(recording.flush, turn=recording.turn).restore)
@@ -282,7 +298,13 @@ class Watch:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Watch belongs to its process and cannot be pickled; leave it out of what is saved or sent")
 
-    def _running(self, name: str) -> Recording:
+    def _begun(self) -> Recording | StandingBy:
+        plan, tensors = self._plan, named_tensors(self._model)
+        if stands_by(tensors, alone=plan.alone, check_replicas=plan.check_replicas):
+            return StandingBy(self._optimizers, first_step=self._loaded_step or 0)
+        return Recording(self._model, self._optimizers, plan, loaded_step=self._loaded_step)
+
+    def _running(self, name: str) -> Recording | StandingBy:
         if self._recording is None:
             raise InvalidArgument(
                 f"{name} was called before the block was entered; write: with wdyn.watch(...) as w: ..."

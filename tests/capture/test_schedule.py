@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wdyn
-from wdyn.capture.schedule import Budget, Schedule, as_schedule, listeners, powers
+from wdyn.capture.schedule import Announced, Budget, Schedule, as_schedule, listeners, powers
 from wdyn.errors import InvalidArgument
 
 
@@ -191,3 +191,75 @@ def test_as_schedule__refuses_the_rest(bad: object) -> None:
 
 def test_schedule__tells_what_it_is() -> None:
     assert repr(wdyn.every(10) | wdyn.at(1, 2)) == "every(10) | at(1, 2)"
+
+
+class Group:
+    """Two processes, of which the first announces steps to the second."""
+
+    def __init__(self):
+        self.said = {}
+
+    def of(self, rank):
+        group = self
+
+        class Process:
+            def __init__(self):
+                self.rank = rank
+
+            def announce(self, number, step):
+                assert rank == 0
+                group.said[number] = step
+
+            def announced(self, number):
+                return group.said[number]
+
+        return Process()
+
+
+def test_announced__processes_with_other_clocks_record_the_same_steps():
+    group, clocks = Group(), (Clock(), Clock())
+    several = [Announced(Budget(0.01, clock=clock), group.of(rank)) for rank, clock in enumerate(clocks)]
+    due = ([], [])
+    for step in range(3000):
+        for rank, one in enumerate(several):
+            clocks[rank].now += 0.1 * (1 + rank)
+            if one.due(step):
+                due[rank].append(step)
+                clocks[rank].now += 0.05 * (1 + 3 * rank)
+                one.spent(0.05 * (1 + 3 * rank))
+    assert due[0] == due[1]
+    assert due[0][:8] == [0, 1, 2, 4, 8, 16, 32, 64]
+    gaps = np.diff(due[0][20:])
+    assert 40 <= gaps.min() <= gaps.max() <= 60  # a row of 0.05 s in steps of 0.1 s: 1 % is one in 50
+
+
+def test_agreed__joins_what_is_agreed_with_what_needs_no_word():
+    group = Group()
+    several = [(wdyn.budget(0.5) | wdyn.every(100)).agreed(group.of(rank)) for rank in (0, 1)]
+    due = [[], []]
+    for step in range(301):
+        for rank, one in enumerate(several):
+            if one(step):
+                due[rank].append(step)
+                one.spent(0.0)
+    assert due[0] == due[1]
+    assert {100, 200, 300} <= set(due[0])
+    assert wdyn.every(3).agreed(group.of(1))(3)
+
+
+def test_agreed__refuses_what_only_one_process_sees():
+    with pytest.raises(InvalidArgument, match=r"spike\('loss', factor=2\) decides by what one process sees"):
+        wdyn.spike("loss").agreed(Group().of(0))
+    with pytest.raises(InvalidArgument, match="use steps that all know"):
+        (wdyn.every(10) | wdyn.spike("loss")).agreed(Group().of(0))
+
+
+def test_budget__says_when_one_more_row_will_fit():
+    clock = Clock()
+    one = Budget(0.1, clock=clock)
+    one.due(100)
+    assert one.soonest(101) == 101  # nothing was spent
+    clock.now += 10  # ten steps of a second
+    one.spent(2.0)
+    # 2 s were spent, and one more row would make 4: 40 s are needed, 30 more.
+    assert one.soonest(110) == 140

@@ -16,6 +16,10 @@ from wdyn.store.reader import open_run
 from wdyn.testing import make_run
 
 
+def held(writer, **asked):
+    return held_before(writer.path, writer.arrays, attempt=writer.attempt, **asked)
+
+
 @pytest.fixture
 def run(oracle, place):
     with oracle.writer(place) as writer:
@@ -150,7 +154,7 @@ def test_writer__tells_of_a_folder_that_is_read_only(tmp_path):
 
 def test_held_before__gives_what_the_run_holds_that_is_continued(oracle, run):
     writer = begin(run, resume=2)
-    before = held_before(writer, step=2)
+    before = held(writer, step=2)
     for name, values in oracle.table().items():
         np.testing.assert_array_equal(before.table[name], values)
     assert before.arrays == tuple(oracle.ARRAYS[:2])
@@ -161,8 +165,8 @@ def test_held_before__gives_what_the_run_holds_that_is_continued(oracle, run):
 def test_held_before__gives_the_statistics_of_the_step_if_it_has_a_row(tmp_path):
     make_run(tmp_path / "run.zarr", steps=(0, 10))
     with begin(tmp_path / "run.zarr", resume=10) as writer:
-        assert held_before(writer, step=7).statistics == {}
-        std = held_before(writer, step=10).statistics["std"]
+        assert held(writer, step=7).statistics == {}
+        std = held(writer, step=10).statistics["std"]
         writer.abandon()
     recorded = statistics(open_run(tmp_path / "run.zarr"))["std"].sel(step=10)
     np.testing.assert_array_equal(std, recorded)
@@ -170,6 +174,6 @@ def test_held_before__gives_the_statistics_of_the_step_if_it_has_a_row(tmp_path)
 
 def test_held_before__gives_none_for_a_run_that_starts(place):
     writer = begin(place)
-    assert held_before(writer, step=0) is None
+    assert held(writer, step=0) is None
     writer.close()
     assert module.FRESH == -1

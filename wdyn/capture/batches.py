@@ -7,10 +7,13 @@ from dataclasses import replace
 
 from torch.optim import Optimizer
 
+from wdyn.capture.joining import Joining
+from wdyn.capture.numbers import Numbers
 from wdyn.capture.recorder import Recorder
 from wdyn.capture.scalars import ScalarLog
+from wdyn.capture.sharing import ALONE, Sharing
 from wdyn.naming import examples
-from wdyn.rows import Batch, Declaration, Row
+from wdyn.rows import Batch, Declaration
 
 _NEVER = -1
 _AT_ONCE_BYTES = 64 * 2**20
@@ -26,7 +29,9 @@ class Batches:
     recorder, scalars
         What reads the model, and what was logged.
     tell
-        Tells the user of parameters that come later.
+        Tells the user of parameters that come later, and of copies that differ.
+    sharing, check_replicas
+        Which of several processes records what, and whether their copies are compared.
 
     Attributes
     ----------
@@ -34,8 +39,18 @@ class Batches:
         The last step that gave rows; -1 for none.
     """
 
-    def __init__(self, recorder: Recorder, scalars: ScalarLog, *, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        scalars: ScalarLog,
+        *,
+        tell: Callable[[str], None],
+        sharing: Sharing = ALONE,
+        check_replicas: bool = False,
+    ) -> None:
         self._recorder, self._scalars, self._tell = recorder, scalars, tell
+        self._sharing, self._check_replicas = sharing, check_replicas
+        self._given = _NEVER, 0  # the step of the last share, and which one of that step it was
         self.rows_at = self._states_at = self._prepared_for = _NEVER
 
     def prepare(self, step: int) -> None:
@@ -51,17 +66,28 @@ class Batches:
     def at(self, step: int, *, rows: bool, snapshot: bool) -> Batch:
         """Read the model at `step`, the present one."""
         declaration = self._look(step, for_snapshot=snapshot)
-        given: list[Row] = []
-        if rows:
-            given += self._recorder.quantity_rows(step, stepped=self._prepared_for == step)
-            self.rows_at = step
-        if self._states_at != step:
-            given.append(self._recorder.states_row(step))
-            self._states_at = step
+        numbers = self._numbers(step) if rows else Numbers()
+        self.rows_at = step if rows else self.rows_at
+        states = self._recorder.states_row(step) if self._states_at != step else None
+        self._states_at = step
         kept = self._recorder.snapshot(step) if snapshot else None
+        layout = self._recorder.layout()
         self._recorder.forget()
+        joining = Joining(step, layout, states, self._sharing, tell=self._tell)
+        shared = joining.share(numbers, ordinal=self._ordinal(step)) if self._sharing.is_shared else None
+        given = joining.rows([numbers]) if shared is None else ()
         # Taken last: an interrupt in what takes long must not lose what was logged.
-        return Batch(step, tuple(given), kept, declaration, self._scalars.take(before=step))
+        return Batch(step, given, kept, declaration, self._scalars.take(before=step), shared)
+
+    def _ordinal(self, step: int) -> int:
+        """Count what is given of one step."""
+        at, count = self._given
+        self._given = step, count + 1 if at == step else 0
+        return self._given[1]
+
+    def _numbers(self, step: int) -> Numbers:
+        numbers = self._recorder.numbers(step, stepped=self._prepared_for == step)
+        return replace(numbers, fingerprints=self._recorder.fingerprints()) if self._check_replicas else numbers
 
     def _look(self, step: int, *, for_snapshot: bool) -> Declaration | None:
         """See what the model holds now, and tell of what it did not hold before."""
@@ -77,6 +103,8 @@ class Batches:
 def parted(batch: Batch, *, queue_bytes: int) -> tuple[Batch, Batch | None]:
     """Part the first batch into what is published at once, and a large snapshot that leaves the queue room for rows."""
     snapshot = batch.snapshot
+    if batch.share is not None:  # what a process gives for another to take is one message
+        return batch, None
     if snapshot is None or not _AT_ONCE_BYTES < snapshot.nbytes <= queue_bytes // 2:
         return batch, None
     return replace(batch, snapshot=None), Batch(batch.step, snapshot=snapshot)

@@ -16,6 +16,7 @@ from wdyn import schema
 from wdyn.arrays import WeightArray, plan_arrays
 from wdyn.capture.listing import Table, parameter_columns, part_columns
 from wdyn.capture.partition import Partition
+from wdyn.capture.sharing import ALONE, Sharing
 from wdyn.rows import Before, Declaration
 from wdyn.schema import Address
 
@@ -27,6 +28,8 @@ class Columns:
     ----------
     before
         What the run held that is continued, if any.
+    sharing
+        How tensors are divided among processes.
 
     Attributes
     ----------
@@ -36,7 +39,8 @@ class Columns:
         The array of each name that has one.
     """
 
-    def __init__(self, before: Before | None) -> None:
+    def __init__(self, before: Before | None, sharing: Sharing = ALONE) -> None:
+        self._sharing = sharing
         self._table: Table = dict(before.table) if before else {}
         self._parts: Table = dict(before.parts) if before else {}
         self._arrays = list(before.arrays) if before else []
@@ -71,7 +75,7 @@ class Columns:
             Those names that hold values of their own.
         """
         added = tuple(one.name for one in watched if one.name not in self.of_parameter) if self._table else ()
-        new = plan_arrays(homeless, first_number=len(self._arrays))
+        new = plan_arrays(homeless, first_number=len(self._arrays), division=self._sharing)
         self._arrays += new
         self.array_of |= {name: array for array in new for name in array.names}
         slugs = [self._slug(one.name) if one.name in owned else "" for one in watched]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from wdyn.capture.pieces import local
+
 Tensors = Mapping[str, Tensor]
 
 WORTH_TELLING = 100_000_000
@@ -13,25 +15,25 @@ WORTH_TELLING = 100_000_000
 
 
 class Copies:
-    """One copy of each of some tensors, where these lie."""
+    """One copy of each of some tensors, where these lie; of a DTensor of the piece that this process holds."""
 
     def __init__(self) -> None:
         self._held: dict[str, Tensor] = {}
 
     def keep(self, tensors: Tensors) -> None:
         """Copy these tensors, and let go of all others."""
-        self._held = {name: _copied(tensor.detach(), self._held.get(name)) for name, tensor in tensors.items()}
+        self._held = {name: _copied(local(tensor), self._held.get(name)) for name, tensor in tensors.items()}
 
     def add(self, tensors: Tensors) -> int:
         """Copy those tensors of which there is no copy; return how many bytes these took."""
-        new = {name: tensor.detach().clone() for name, tensor in tensors.items() if name not in self._held}
+        new = {name: local(tensor).clone() for name, tensor in tensors.items() if name not in self._held}
         self._held |= new
         return sum(copy.nbytes for copy in new.values())
 
     def of(self, tensors: Tensors) -> dict[str, Tensor]:
         """Give the copies of these tensors, where there is one of the same shape and device."""
         pairs = ((name, tensor, self._held.get(name)) for name, tensor in tensors.items())
-        return {name: copy for name, tensor, copy in pairs if copy is not None and _comparable(copy, tensor)}
+        return {name: copy for name, tensor, copy in pairs if copy is not None and _comparable(copy, local(tensor))}
 
 
 def _copied(tensor: Tensor, onto: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wdyn import schema
 from wdyn.capture.copies import Copies, tell_of_memory
+from wdyn.capture.pieces import piece
 from wdyn.naming import examples
 from wdyn.rows import Before
 
@@ -39,4 +40,4 @@ class FirstWeights:
 
 
 def _beside(values: object, tensor: Tensor) -> Tensor:
-    return torch.as_tensor(values).to(device=tensor.device, dtype=tensor.dtype)
+    return piece(tensor).of(torch.as_tensor(values)).to(device=tensor.device, dtype=tensor.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wdyn import bins, schema
 from wdyn.capture.partition import Partition
+from wdyn.capture.pieces import local
 from wdyn.capture.statistics import Measured, measure
 from wdyn.capture.statistics import together as behind
 from wdyn.naming import part_label
@@ -27,9 +28,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class Layout:
-    """How tensors are cut, by name, and what the columns of parameters and of parts show."""
+    """What the columns of parameters and of parts show."""
 
-    partitions: Mapping[str, Partition]
     whole: Shown
     parts: Shown
 
@@ -57,14 +57,17 @@ class Measurement:
 def measured(
     tensors: Mapping[str, Tensor], partitions: Mapping[str, Partition], *, minus: Mapping[str, Tensor] | None = None
 ) -> Measurement:
-    """Measure tensors, less others of their names and shapes, each element once: the whole is its cells together."""
+    """Measure tensors, less others of their names and shapes, each element once: the whole is its cells together.
+
+    Of a DTensor the piece that this process holds is measured, less and cut by what fits that piece.
+    """
     cells: list[Tensor] = []
     others: list[Tensor | None] = []
     wholes: list[range] = []
     parts: dict[str, list[int]] = {}
     for name, tensor in tensors.items():
-        first, cut = len(cells), partitions.get(name)
-        cells += cut.views(tensor.detach()) if cut else [tensor.detach()]
+        first, cut, held = len(cells), partitions.get(name), local(tensor)
+        cells += cut.views(held) if cut else [held]
         if minus is not None:
             others += cut.views(minus[name]) if cut else [minus[name]]
         wholes.append(range(first, len(cells)))

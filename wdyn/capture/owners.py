@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from wdyn.capture.pieces import local
 from wdyn.capture.staging import same_view
 from wdyn.capture.ties import shares_with
 
@@ -35,5 +36,9 @@ class Owners:
 def owners(tensors: Mapping[str, Tensor]) -> Owners:
     """Find out which names share memory now."""
     leaders = shares_with(tensors)
-    source = {name: at if same_view(tensors[name], tensors[at]) else name for name, at in leaders.items()}
+    source = {name: at if _same(tensors[name], tensors[at]) else name for name, at in leaders.items()}
     return Owners(leaders, source)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one is other or same_view(local(one), local(other))

@@ -33,9 +33,13 @@ class Cut:
     period: int
     start: int
     size: int
+    within: tuple[int, int] | None = None
+    """Where along the axis the runs begin, and how long they are together; None for all of it."""
 
     def view(self, tensor: Tensor) -> Tensor:
         """Show what the cut leaves; where runs repeat, they stay an axis of their own."""
+        if self.within is not None:
+            tensor = tensor.narrow(self.axis, *self.within)
         repeats, axis = tensor.shape[self.axis] // self.period, self.axis
         if repeats > 1:
             tensor, axis = tensor.unflatten(axis, (repeats, self.period)), axis + 1

@@ -35,6 +35,8 @@ class Plan:
     when_full: str
     """What a snapshot does that finds the queue full: `DROP` or `BLOCK`."""
     flush_on_sigterm: bool
+    alone: bool
+    check_replicas: bool
 
 
 def check_when_full(when_full: str) -> str:

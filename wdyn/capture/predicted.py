@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
+from wdyn.capture.pieces import local
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -32,7 +34,8 @@ class _Step:
 
     def held(self, name: str) -> Tensor:
         """Give a tensor of the state, as float64."""
-        return torch.as_tensor(self.state[name], dtype=torch.float64)
+        held = self.state[name]
+        return torch.as_tensor(local(held) if isinstance(held, Tensor) else held, dtype=torch.float64)
 
     def along(self, direction: Tensor) -> Tensor:
         """Go down a direction by the learning rate."""

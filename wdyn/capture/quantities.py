@@ -1,23 +1,23 @@
-"""Which rows does a step give: numbers of weights, updates, gradients, displacement and moments, and relations?"""
+"""What does a step measure: numbers of weights, updates, gradients, displacement and moments, and relations?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from wdyn import schema
 from wdyn.capture.copies import Copies
 from wdyn.capture.first_weights import FirstWeights
-from wdyn.capture.measuring import Layout, Measurement, Shown, measured, quantity_rows, spread, together
-from wdyn.capture.moments import moments, quantity_name
+from wdyn.capture.measuring import Measurement, measured, together
+from wdyn.capture.moments import moments
+from wdyn.capture.numbers import Numbers
 from wdyn.capture.optimizers import gradient_scale, group_of_parameter
 from wdyn.capture.partition import Partition
+from wdyn.capture.pieces import local
 from wdyn.capture.relations import Relations
-from wdyn.rows import Before, Row
+from wdyn.rows import Before
 from wdyn.schema import Extra, Quantity
 
 Live = Mapping[str, Tensor]
@@ -74,22 +74,26 @@ class Quantities:
         if optimizer is not None:
             self._relations.see(optimizer, owned, gradients)
 
-    def rows(self, step: int, live: Live, layout: Layout, *, stepped: bool) -> Iterator[Row]:
-        """Give the rows of all that is wanted.
+    def numbers(self, step: int, live: Live, partitions: Mapping[str, Partition], *, stepped: bool) -> Numbers:
+        """Measure all that is wanted.
 
         Updates and gradients are "not recorded" unless `stepped`, with `prepare` and `see_gradients` before it.
-        """
-        for quantity, measurement in self._measured(live, layout, stepped=stepped):
-            yield from quantity_rows(quantity, step, measurement, layout)
-            if quantity == Quantity.UPDATES:
-                yield self._relations_row(step, live, measurement, layout.whole)
-        if Extra.MOMENTS in self._what:
-            for key, tensors in moments(self._optimizers, live).items():
-                yield from _rows(key, step, measured(tensors, layout.partitions), layout)
-        self._gradients = {}
 
-    def _measured(self, live: Live, layout: Layout, *, stepped: bool) -> Iterator[tuple[Quantity, Measurement]]:
-        cuts = layout.partitions
+        Parameters
+        ----------
+        partitions
+            How what of each tensor lies in this process is cut, by name.
+        """
+        found = dict(self._measured(live, partitions, stepped=stepped))
+        changed = {name: live[name] for name in found[Quantity.UPDATES].whole.place} if self._updates else {}
+        relations = self._relations.sums(step, changed, self._before.of(changed)) if self._updates else None
+        held = moments(self._optimizers, live) if Extra.MOMENTS in self._what else {}
+        self._gradients = {}
+        return Numbers(found, {key: measured(tensors, partitions) for key, tensors in held.items()}, relations)
+
+    def _measured(
+        self, live: Live, cuts: Mapping[str, Partition], *, stepped: bool
+    ) -> Iterator[tuple[Quantity, Measurement]]:
         if Quantity.WEIGHTS in self._what:
             yield Quantity.WEIGHTS, measured(live, cuts)
         if self._updates:
@@ -99,29 +103,15 @@ class Quantities:
         if Quantity.DISPLACEMENT in self._what:
             yield Quantity.DISPLACEMENT, _difference(live, self._first.of(live), cuts)
 
-    def _relations_row(self, step: int, live: Live, updates: Measurement, shown: Shown) -> Row:
-        """Say how the updates that were just measured stand to other tensors."""
-        changed = {name: live[name] for name in updates.whole.place}
-        numbers = updates.whole.measured.statistics()
-        norms = np.where(numbers["nonfinite"] == 0, numbers["l2"], np.nan)  # l2 is that of the finite elements
-        found = self._relations.of(step, changed, self._before.of(changed), norms)
-        at = updates.whole.at(shown)
-        return Row(schema.RELATIONS, step, {name: spread(values, at, shown=shown) for name, values in found.items()})
-
 
 def _difference(live: Live, before: Live, partitions: Mapping[str, Partition]) -> Measurement:
     return measured({name: tensor for name, tensor in live.items() if name in before}, partitions, minus=before)
-
-
-def _rows(key: str, step: int, measurement: Measurement, layout: Layout) -> Iterator[Row]:
-    quantity = quantity_name(key)
-    attributes = {} if quantity == key else {"quantity": key}
-    return quantity_rows(quantity, step, measurement, layout, attributes=attributes)
 
 
 def _gradient(tensor: Tensor, scale: float) -> Tensor | None:
     gradient = tensor.grad
     if gradient is None:
         return None
-    dense = gradient.detach().to_dense() if gradient.layout != torch.strided else gradient.detach()
+    held = local(gradient)
+    dense = held.to_dense() if held.layout != torch.strided else held
     return dense if scale == 1.0 else dense / scale

@@ -18,13 +18,17 @@ from wdyn import schema
 from wdyn.capture.anatomy import addresses
 from wdyn.capture.columns import Columns
 from wdyn.capture.declared import Declared
+from wdyn.capture.fingerprints import fingerprints
+from wdyn.capture.fragments import fragments
 from wdyn.capture.measuring import Layout, Shown
+from wdyn.capture.numbers import Numbers
 from wdyn.capture.optimizers import group_of_parameter
 from wdyn.capture.owners import Owners, owners
 from wdyn.capture.partition import Partition, partition
 from wdyn.capture.quantities import Quantities
+from wdyn.capture.sharing import ALONE, Sharing, divided
+from wdyn.capture.spread import live_tensors
 from wdyn.capture.staging import Staging, fits
-from wdyn.capture.tensors import named_tensors
 from wdyn.naming import examples, part_label
 from wdyn.rows import Before, Declaration, Row, Snapshot
 from wdyn.schema import Address, Extra, Quantity
@@ -49,6 +53,8 @@ class Recorder:
         Names of the dtypes that can be kept.
     before
         What the run held that is continued, if any.
+    sharing
+        Which of several processes records which piece.
     tell
         Tells the user of what recording takes, or cannot do.
     """
@@ -64,14 +70,16 @@ class Recorder:
         parts: Declared,
         keepable: frozenset[str],
         before: Before | None = None,
+        sharing: Sharing = ALONE,
         tell: Callable[[str], None],
     ) -> None:
-        self._model, self._optimizers = model, optimizers
+        self._model, self._optimizers, self._sharing = model, optimizers, sharing
         self._heads, self._wanted, self._declared, self._keepable = heads, wanted, parts, keepable
-        self._columns = Columns(before)
+        self._columns = Columns(before, sharing)
         self._forms: dict[str, tuple[torch.Size, torch.dtype]] = {}
         self._watched: dict[str, Address] = {}
         self._partitions: dict[str, Partition] = {}
+        self._fragments: Mapping[str, Partition] = {}
         self._tensors: dict[str, Tensor] = {}
         self._owners = Owners()
         self._staging = Staging()
@@ -93,7 +101,7 @@ class Recorder:
 
     def see(self) -> None:
         """See which tensors the model has now."""
-        live = named_tensors(self._model)
+        live = self._live()
         forms = {name: (tensor.shape, tensor.dtype) for name, tensor in live.items()}
         if other := forms != self._forms:
             self._describe()
@@ -109,20 +117,27 @@ class Recorder:
 
     def prepare(self) -> None:
         """Copy what the next step will change, so that the change can be measured."""
-        self._quantities.prepare(self._owned(named_tensors(self._model)))
+        self._quantities.prepare(self._owned(self._live()))
 
     def see_gradients(self, optimizer: Optimizer | None) -> None:
         """Measure gradients as the optimizer (None: nobody) is about to use them."""
-        live = self._owned(named_tensors(self._model))
-        self._quantities.see_gradients(optimizer, live, partitions=self._partitions)
+        live = self._owned(self._live())
+        self._quantities.see_gradients(optimizer, live, partitions=self._fragments)
 
-    def quantity_rows(self, step: int, *, stepped: bool) -> list[Row]:
-        """Give the rows of every quantity.
+    def numbers(self, step: int, *, stepped: bool) -> Numbers:
+        """Measure every quantity of what this process records.
 
         Updates and gradients are "not recorded" unless `stepped`, with `prepare` and `see_gradients` before it.
         """
-        layout = Layout(self._partitions, self._shown_parameters(), self._shown_parts())
-        return list(self._quantities.rows(step, self._owned(self._tensors), layout, stepped=stepped))
+        return self._quantities.numbers(step, self._owned(self._tensors), self._fragments, stepped=stepped)
+
+    def layout(self) -> Layout:
+        """Say what the columns of a row show at this moment."""
+        return Layout(self._shown_parameters(), self._shown_parts())
+
+    def fingerprints(self) -> dict[str, int]:
+        """Give for each tensor a number that tells whether the piece in this process is that of another, bit by bit."""
+        return fingerprints({name: self._tensors[name] for name in self._owners.names})
 
     def states_row(self, step: int) -> Row:
         """Tell of each parameter whose memory it shares, as the same tensor or not, if it trains, and its group."""
@@ -137,16 +152,19 @@ class Recorder:
         return Row(schema.STATES, step, dict(states))
 
     def snapshot(self, step: int) -> Snapshot:
-        """Copy all weights out."""
-        held = (self._columns.array_of.get(name) for name in self._owners.names)
-        arrays = {array.slug: array for array in held if array is not None}
+        """Copy all weights out, of several processes those pieces that this one records."""
+        owned = ((name, self._columns.array_of.get(name)) for name in self._owners.names)
+        held = {name: array for name, array in owned if array is not None}
+        arrays = {array.slug: array for name, array in held.items() if self._sharing.speaks_for(name)}
         values, release = self._staging.copy(arrays.values(), self._tensors)
-        return Snapshot(step, values, release)
+        if not self._sharing.is_shared:
+            return Snapshot(step, values, release)
+        return divided(Snapshot(step, values, release), held, self._sharing)
 
     def snapshot_bytes(self) -> int:
-        """Size of one snapshot."""
-        owned = self._owned(self._tensors)
-        return sum(tensor.nbytes for name, tensor in owned.items() if self._watched[name].dtype in self._keepable)
+        """Size of one snapshot, of all processes together."""
+        sizes = ((self._watched[name], self._tensors[name]) for name in self._owners.names)
+        return sum(one.numel * tensor.element_size() for one, tensor in sizes if one.dtype in self._keepable)
 
     @property
     def watched(self) -> tuple[Address, ...]:
@@ -167,10 +185,23 @@ class Recorder:
         self._watched = {one.name: one for one in known if self._wanted(one)}
         cut = {name: partition(one, heads=self._heads) for name, one in self._watched.items()}
         self._partitions = {name: cells for name, cells in cut.items() if cells is not None}
+        held = {name: held for name in self._partitions if (held := self._sharing.piece(name)) is not None}
+        self._fragments = fragments(self._partitions, held) if self._sharing.is_shared else self._partitions
 
     def _owned(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of these tensors those that hold values of their own."""
-        return {name: tensors[name] for name in self._owners.names if name in tensors}
+        """Of these tensors those that hold values of their own, and that this process records a piece of."""
+        speaks_for = self._sharing.speaks_for
+        return {name: tensors[name] for name in self._owners.names if name in tensors and speaks_for(name)}
+
+    def _live(self) -> dict[str, Tensor]:
+        """Give what the model holds now.
+
+        Raises
+        ------
+        InvalidArgument
+            It was divided among processes, or put together, since recording began.
+        """
+        return live_tensors(self._model, self._sharing)
 
     def _needs_array(self, name: str) -> bool:
         tensor = self._tensors[name]

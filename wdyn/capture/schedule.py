@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,18 @@ class Listener(Protocol):
         """Learn a number that was logged."""
 
 
+class Announcing(Protocol):
+    """The processes of one training, of which the first chooses steps for all."""
+
+    rank: int
+
+    def announce(self, number: int, step: int) -> None:
+        """Tell the step of row `number` of those that are chosen."""
+
+    def announced(self, number: int) -> int:
+        """Hear it."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A decision for each step, asked once and in order; ``a | b`` is due when either is."""
@@ -33,6 +46,8 @@ class Schedule:
     text: str
     listeners: tuple[Listener, ...] = ()
     """Those within `decide` that must be told what a row cost, and what was logged."""
+    agree: Callable[[Announcing], Schedule] | None = None
+    """Makes one that decides the same in every process; one without listeners does anyhow."""
 
     def __call__(self, step: int) -> bool:
         """Whether a row is due at `step`."""
@@ -44,7 +59,25 @@ class Schedule:
             lambda step: self.decide(step) | theirs.decide(step),  # both are asked: they may count on it
             f"{self.text} | {theirs.text}",
             listeners(self, theirs),
+            lambda others: self.agreed(others) | theirs.agreed(others),
         )
+
+    def agreed(self, others: Announcing) -> Schedule:
+        """Give the schedule by which several processes record the same steps.
+
+        Raises
+        ------
+        InvalidArgument
+            It decides by what happens in one process.
+        """
+        if not self.listeners:
+            return self
+        if self.agree is None:
+            raise InvalidArgument(
+                f"{self.text} decides by what one process sees, and here several record together: use steps that all "
+                f"know, as in every(100) or log_spaced(1, 10_000, 50), or budget(0.01)"
+            )
+        return self.agree(others)
 
     @property
     def never(self) -> bool:
@@ -131,18 +164,25 @@ def budget(share: float) -> Schedule:
     if not 0 < share < 1:
         raise InvalidArgument(f"budget({share!r}): needed is a share of wall time between 0 and 1; budget(0.01) is 1 %")
     one = Budget(share)
-    return Schedule(one.due, f"budget({share:g})", (one,))
+    text = f"budget({share:g})"
+    return Schedule(one.due, text, (one,), lambda others: _announced(Announced(one, others), text))
+
+
+def _announced(one: Announced, text: str) -> Schedule:
+    return Schedule(one.due, text, (one,))
 
 
 class Budget:
     """Wall time so far, and what recording took of it."""
 
     LAST_CERTAIN = 64
+    LONGEST_GAP = 1_000_000
 
     def __init__(self, share: float, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._share = share
         self._clock = clock
         self._start: float | None = None
+        self._first = 0
         self._total = 0.0
         self._last = 0.0
 
@@ -150,10 +190,20 @@ class Budget:
         """Whether one more row, at the cost of the last one, stays within the share."""
         now = self._clock()
         if self._start is None:
-            self._start = now
+            self._start, self._first = now, step
         if step <= self.LAST_CERTAIN:
             return step & (step - 1) == 0
         return self._total + self._last <= self._share * (now - self._start)
+
+    def soonest(self, step: int) -> int:
+        """Say when one more row will be within the share, if steps go on to take as long; `step` is the coming one."""
+        now = self._clock()
+        start = now if self._start is None else self._start
+        missing = (self._total + self._last) / self._share - (now - start)
+        if missing <= 0:
+            return step
+        each = (now - start) / max(1, step - self._first)
+        return step + (min(self.LONGEST_GAP, math.ceil(missing / each)) if each > 0 else 1)
 
     def spent(self, seconds: float) -> None:
         """Count the cost of a row."""
@@ -162,6 +212,38 @@ class Budget:
 
     def heard(self, name: str, value: float) -> None:
         """Learn nothing: what is logged has no cost."""
+
+
+class Announced:
+    """A budget whose steps the first of several processes chooses for all, one row ahead."""
+
+    def __init__(self, budget: Budget, others: Announcing) -> None:
+        self._budget, self._others = budget, others
+        self._number = self._next = -1
+
+    def due(self, step: int) -> bool:
+        """Whether `step` is the one that was chosen, or one of the certain ones."""
+        certain = self._budget.due(step)
+        if step <= Budget.LAST_CERTAIN:
+            return certain
+        if self._next < step:
+            self._number += 1
+            self._next = self._chosen(step)
+        return step == self._next
+
+    def spent(self, seconds: float) -> None:
+        """Count the cost of a row."""
+        self._budget.spent(seconds)
+
+    def heard(self, name: str, value: float) -> None:
+        """Learn nothing: what is logged has no cost."""
+
+    def _chosen(self, step: int) -> int:
+        if self._others.rank > 0:
+            return self._others.announced(self._number)
+        chosen = self._budget.soonest(step)
+        self._others.announce(self._number, chosen)
+        return chosen
 
 
 def listeners(*schedules: Schedule | None) -> tuple[Listener, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wdyn.arrays import WeightArray
+from wdyn.capture.pieces import local
 
 _BITS = {1: torch.uint8, 2: torch.uint16}
 Buffers = dict[str, Tensor]
@@ -31,7 +32,8 @@ class Staging:
     ) -> tuple[dict[str, npt.NDArray[Any]], Callable[[], None]]:
         """Copy every array, in its stored bits; return the arrays by slug, and how to give their memory back.
 
-        A layer whose tensor is gone, or has another shape or dtype by now, is filled with NaN (0 for integers).
+        Of DTensors the blocks that lie in this process are copied. A layer whose tensor is gone, or has another shape
+        or dtype by now, is filled with NaN (0 for integers).
         """
         buffers = self._free.pop() if self._free else {}
         values = {}
@@ -67,8 +69,11 @@ def same_view(one: Tensor, other: Tensor) -> bool:
 
 
 def _new_buffer(array: WeightArray, tensors: Mapping[str, Tensor]) -> Tensor:
-    on_cuda = any(name in tensors and tensors[name].is_cuda for name in array.names)
-    return torch.empty(array.full_shape, dtype=getattr(torch, array.dtype), pin_memory=on_cuda)
+    held = [local(tensors[name]) for name in array.names if name in tensors and fits(array, tensors[name])]
+    on_cuda = any(tensor.is_cuda for tensor in held)
+    shape = tuple(held[0].shape) if held else array.shape  # a block of it, of a DTensor
+    full_shape = (len(array.layers), *shape) if array.layers else shape
+    return torch.empty(full_shape, dtype=getattr(torch, array.dtype), pin_memory=on_cuda)
 
 
 def _fill(buffer: Tensor, array: WeightArray, tensors: Mapping[str, Tensor]) -> None:
@@ -76,6 +81,6 @@ def _fill(buffer: Tensor, array: WeightArray, tensors: Mapping[str, Tensor]) -> 
     for row, name in zip(rows, array.names, strict=True):
         tensor = tensors.get(name)
         if tensor is not None and fits(array, tensor):
-            row.copy_(tensor.detach(), non_blocking=True)
+            row.copy_(local(tensor), non_blocking=True)
         else:
             row.fill_(np.nan if row.is_floating_point() or row.is_complex() else 0)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from wdyn.capture.pieces import local
+
 _EFFORT = 100_000
 """Bound on the exact search for a common element of two strided views; beyond it they count as sharing."""
 
@@ -66,7 +68,7 @@ class _Union:
 
 
 def _extent(tensor: torch.Tensor, index: int) -> _Extent | None:
-    tensor = _local(tensor)
+    tensor = local(tensor)
     if tensor.numel() == 0:
         return None
     try:
@@ -80,12 +82,6 @@ def _extent(tensor: torch.Tensor, index: int) -> _Extent | None:
     start = address + int(tensor.storage_offset()) * size
     reach = sum((length - 1) * int(stride) for length, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
     return _Extent(space, start, start + reach * size, index, tensor, reach == tensor.numel())
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    """Give the piece of a sharded tensor that lies in this process, any other tensor as it is."""
-    with torch.no_grad():
-        return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _join_overlaps(extents: list[_Extent], leader: _Union) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from wdyn.capture.anatomy import addresses
 from wdyn.capture.declared import Declared, check_parts
+from wdyn.capture.processes import check_wrappers
 from wdyn.capture.schedule import Schedule, as_schedule, powers
 from wdyn.capture.tensors import named_tensors, uninitialised
 from wdyn.errors import InvalidArgument, NothingToWatch
@@ -28,12 +29,13 @@ def check_model(model: nn.Module) -> None:
     Raises
     ------
     InvalidArgument
-        It is no module, some of its parameters have no values yet, or are spread over processes.
+        It is no module, some of its parameters have no values yet, or a wrapper hides them.
     NothingToWatch
         It has no parameter.
     """
     if not isinstance(model, nn.Module):
         raise InvalidArgument(f"model is a {type(model).__name__}: needed is a torch.nn.Module")
+    check_wrappers(model)
     unmade = uninitialised(model)
     if unmade:
         raise InvalidArgument(
@@ -45,10 +47,6 @@ def check_model(model: nn.Module) -> None:
     for name, tensor in tensors.items():
         if tensor.is_meta:
             raise InvalidArgument(f"{name} is on the meta device, without values; load or initialise the model first")
-        if hasattr(tensor, "device_mesh"):
-            raise InvalidArgument(
-                f"{name} is a DTensor, spread over processes, which cannot be recorded yet; watch before sharding"
-            )
 
 
 def quantities(what: str | Sequence[str]) -> tuple[Quantity | Extra, ...]:

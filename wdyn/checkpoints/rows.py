@@ -150,7 +150,6 @@ class Importer:
     def _quantities(self, model: Model, measuring: Measuring) -> Iterator[Row]:
         columns, places = self._columns.of_parameter, self._columns.of_part
         layout = Layout(
-            model.partitions,
             Shown({columns[name]: source for name, source in model.shared.source.items()}, len(columns)),
             Shown({places[own]: source for own, source in model.parts}, len(places)),
         )

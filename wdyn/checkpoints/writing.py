@@ -58,7 +58,7 @@ def write(
     writer = Writer(run, about=_about(members[0].origin.open()), attempt=attempt, resume=resume)
     try:
         bar = _Bar(members, progress)
-        before = held_before(writer, step=max(after, 0))
+        before = held_before(writer.path, writer.arrays, attempt=writer.attempt, step=max(after, 0))
         importer = Importer(what=what, first=_First(series).read, before=before, told=bar.read)
         for member in members:
             bar.step = member.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,7 +15,6 @@ from wdyn.rows import Before, Counts, Row, Values
 from wdyn.schema import Quantity
 from wdyn.store.place import last_step, opened
 from wdyn.store.series import MISSING_COUNT
-from wdyn.store.writer import Writer
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,22 +33,33 @@ _OF_A_STEP = (
 """Groups that tell of the step that led to a row, rather than of the model as it is there."""
 
 
-def held_before(writer: Writer, *, step: int, first_weights: bool = False) -> Before | None:
+def held_before(
+    place: Path, arrays: Mapping[str, WeightArray], *, attempt: int, step: int, first_weights: bool = False
+) -> Before | None:
     """Give what the run held that is continued after `step`; None for a run that starts.
 
-    The weights at its first row are read only if `first_weights` asks for them.
+    Parameters
+    ----------
+    place
+        The run.
+    arrays
+        Its arrays of weights, by slug.
+    attempt
+        The number of the attempt that continues it.
+    first_weights
+        Whether the weights at its first row are to be read.
     """
-    if writer.attempt == 0:
+    if attempt == 0:
         return None
-    run = opened(writer.path)
+    run = opened(place)
     return Before(
         table=_columns(run.children.get(schema.PARAMETERS)),
         parts=_columns(run.children.get(schema.PARTS)),
-        arrays=tuple(writer.arrays.values()),
-        last_step=last_step(writer.path),
+        arrays=tuple(arrays.values()),
+        last_step=last_step(place),
         statistics=_weights_at(run, step),
         reached={row.group: row for group in _OF_A_STEP if (row := _row_at(run, group, step)) is not None},
-        first=_first_weights(run, writer.arrays) if first_weights else {},
+        first=_first_weights(run, arrays) if first_weights else {},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -114,7 +114,7 @@ class Tree:
     def _restore_group(self, path: str, members: dict[str, Node], about: dict[str, Any]) -> None:
         if value := members.pop(schema.VALUE, None):
             slug = path.rpartition("/")[2]
-            self.arrays[slug] = WeightArray.from_attributes(slug, about)
+            self.arrays[slug] = weights.restored(slug, about, value)
             if metadata.is_packed(value):
                 self._compressed.add(slug)
         elif about:
@@ -174,18 +174,26 @@ class Tree:
                 self._write_static(path, name, edges, dim=schema.BIN)
 
     def _append_snapshot(self, snapshot: Snapshot, attempt: int) -> None:
-        for slug, values in snapshot.values.items():
-            path = f"{schema.WEIGHTS}/{slug}"
-            if values.size:  # an array without elements has no chunk
-                self._write_weights(path, self.arrays[slug], values)
+        for slug in snapshot.slugs or snapshot.values:
+            path, array = f"{schema.WEIGHTS}/{slug}", self.arrays[slug]
+            for start, values in _own_blocks(snapshot, array):
+                if values.size:  # an array without elements has no chunk
+                    self._write_weights(self._place_of(array, start), array, values)
+            for block in snapshot.adopted.get(slug, ()):
+                self._disk.adopt(block.file, self._place_of(array, block.start))
             self._groups[path].append(snapshot.step, attempt, {})
             self._changed.add(path)
 
-    def _write_weights(self, path: str, array: WeightArray, values: npt.NDArray[Any]) -> None:
+    def _place_of(self, array: WeightArray, start: Sequence[int]) -> str:
+        """Where the file of a block of the coming snapshot belongs."""
+        path = f"{schema.WEIGHTS}/{array.slug}"
+        key = metadata.chunk_key(self._groups[path].rows, *weights.place(array, start))
+        return f"{self._path}/{path}/{schema.VALUE}/{key}"
+
+    def _write_weights(self, file: str, array: WeightArray, values: npt.NDArray[Any]) -> None:
         compressed = array.slug in self._compressed
-        key = metadata.chunk_key(self._groups[path].rows, *(0 for _ in array.full_shape))
         self._disk.write(
-            f"{self._path}/{path}/{schema.VALUE}/{key}",
+            file,
             weights.encode(array, values, compressed=compressed),
             expected_bytes=0 if compressed else weights.encoded_bytes(array),
         )
@@ -224,6 +232,17 @@ class Tree:
         """Write the own `zarr.json` of some nodes, for readers that open these alone."""
         for path in paths:
             self._disk.describe(f"{self._path}/{path}/{metadata.FILE}", documents.of(path))
+
+
+def _own_blocks(snapshot: Snapshot, array: WeightArray) -> Iterator[tuple[Sequence[int], npt.NDArray[Any]]]:
+    """Give the blocks that this process writes, with where each begins along the array's `shape`."""
+    values = snapshot.values.get(array.slug)
+    if values is None:
+        return
+    if (start := snapshot.starts.get(array.slug)) is not None:
+        yield start, values
+    else:
+        yield from weights.blocks(array, values)
 
 
 def _column_dim(group: str) -> str:

@@ -7,10 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import Self
 
-from wdyn.errors import WdynError
+from wdyn.errors import CannotRecord, WdynError
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+
+
+class LateProcess(CannotRecord):
+    """Another process of the training has not given what it should for some time; it may still do so."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Trouble:
 
 def passing(error: BaseException) -> str:
     """Say what is wrong with the disk, where that may pass by itself; "" for an error that stays."""
+    if isinstance(error, LateProcess):
+        return str(error)
     for one in (error, error.__cause__):  # what was read back from such a disk is told as damaged
         if isinstance(one, OSError) and one.errno in _PASSING:
             return os.strerror(one.errno)

@@ -128,6 +128,10 @@ class Writer:
         *before, this = self._attributes["attempts"]
         self._attributes["attempts"] = [*before, {**this, "parent": parent(before, step), "resumed_from_step": step}]
 
+    def late(self, batch: Batch) -> str:
+        """Name who keeps a batch from being appended: nobody."""
+        return ""
+
     def append(self, batch: Batch) -> None:
         """Take up what one step gave. It is visible after the next `commit`.
 

@@ -1,0 +1,165 @@
+"""What of a run does this process hold: all of it, the lead of several, or a share?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from wdyn.capture.adapters import adapter_scales
+from wdyn.capture.circumstances import circumstances
+from wdyn.capture.meeting import MEET_SECONDS, Meeting
+from wdyn.capture.model_config import left_out, model_config
+from wdyn.capture.optimizers import about
+from wdyn.capture.pieces import is_spread, piece
+from wdyn.capture.plan import Plan
+from wdyn.capture.processes import rank_and_count, records_together
+from wdyn.capture.sharing import ALONE, Held, Sharing
+from wdyn.capture.tensors import named_tensors
+from wdyn.errors import CannotRecord
+from wdyn.rows import Batch, Before
+from wdyn.schema import Quantity
+from wdyn.store import weights
+from wdyn.store.assembling import Assembler
+from wdyn.store.held import held_before
+from wdyn.store.place import open_writer
+from wdyn.store.root import read_root
+from wdyn.store.sink import Sink
+from wdyn.store.spool import Spool
+from wdyn.store.spooling import Spooler
+from wdyn.store.writer import Writer
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A run that is about to be recorded.
+
+    Attributes
+    ----------
+    sink
+        What this process writes to.
+    step
+        That of the first row.
+    before
+        What the run held that is continued, if any.
+    sharing
+        Which process records what.
+    meeting
+        The processes, where there are several.
+    complete
+        Makes of the first batch of this process what is to be committed.
+    """
+
+    sink: Sink
+    step: int
+    before: Before | None
+    sharing: Sharing = ALONE
+    meeting: Meeting | None = None
+    complete: Callable[[Batch], Batch] = lambda batch: batch
+
+
+def hold(model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, *, loaded_step: int | None) -> Holding:
+    """Take hold of a run, together with the other processes where the model is spread over them.
+
+    Raises
+    ------
+    CannotRecord
+        The place cannot be written, or a process is missing.
+    RunLocked, RunExists, DamagedRun, InvalidArgument
+        Another writer holds the run, it is not to be continued, cannot be read, or the processes do not fit together.
+    """
+    tensors = named_tensors(model)
+    if not records_together(tensors, alone=plan.alone, check_replicas=plan.check_replicas):
+        writer, step = _opened(model, optimizers, plan, loaded_step)
+        return Holding(writer, step, _before(writer, plan, step))
+    held = {
+        name: Held(tuple(tensor.shape), str(tensor.dtype), piece(tensor), is_spread(tensor))
+        for name, tensor in tensors.items()
+    }
+    meeting = Meeting(plan.place.absolute())
+    if meeting.rank > 0:
+        return _shared(meeting, held, plan)
+    try:
+        return _led(meeting, held, lambda: _opened(model, optimizers, plan, loaded_step), plan)
+    except BaseException as error:
+        meeting.refuse(error)
+        raise
+
+
+def _led(meeting: Meeting, held: Mapping[str, Held], open_run: Callable[[], tuple[Writer, int]], plan: Plan) -> Holding:
+    """Begin the run as the first process."""
+    sharing = meeting.share(held)
+    writer, step = open_run()
+    try:
+        spool = Spool(writer.path.absolute(), attempt=writer.attempt)
+        spool.begin()
+        meeting.begin({"run": str(writer.path.absolute()), "attempt": writer.attempt, "step": step})
+        assembler = Assembler(writer, spool, processes=meeting.processes)
+        before = _before(writer, plan, step)
+    except BaseException:
+        writer.abandon()
+        raise
+    return Holding(assembler, step, before, sharing, meeting, lambda batch: _complete(batch, assembler))
+
+
+def _shared(meeting: Meeting, held: Mapping[str, Held], plan: Plan) -> Holding:
+    """Give a share to the run that the first process begins."""
+    sharing = meeting.share(held)
+    said = meeting.beginning()
+    run, attempt, step = Path(said["run"]), int(said["attempt"]), int(said["step"])
+    arrays = list(weights.arrays_in(read_root(run))) if attempt else []
+    spool = Spool(run, attempt=attempt)
+    if not spool.exists:
+        raise CannotRecord(
+            f"Process 0 records into {run}, and process {meeting.rank} does not see what it made there. Needed is a "
+            f"folder that all processes share"
+        )
+    spooler = Spooler(spool, rank=meeting.rank, before=arrays, compressed=plan.compression is not None)
+    first_weights = Quantity.DISPLACEMENT in plan.what
+    by_slug = {array.slug: array for array, _ in arrays}
+    before = held_before(run, by_slug, attempt=attempt, step=step, first_weights=first_weights)
+    return Holding(spooler, step, before, sharing, meeting)
+
+
+def _opened(
+    model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, loaded_step: int | None
+) -> tuple[Writer, int]:
+    """Begin an attempt; give the step of its first row."""
+    writer, resumed_from = open_writer(
+        plan.place,
+        about={"model": type(model).__name__, "config": model_config(model), "optimizers": about(optimizers)},
+        attempt={**circumstances(), **_processes(), **left_out(plan.left_out), **adapter_scales(model)},
+        resume=plan.resume,
+        loaded=loaded_step,
+        compression=plan.compression,
+    )
+    return writer, resumed_from if resumed_from >= 0 else loaded_step or 0
+
+
+def _processes() -> dict[str, Any]:
+    count = rank_and_count()[1]
+    return {"processes": count} if count > 1 else {}
+
+
+def _before(writer: Writer, plan: Plan, step: int) -> Before | None:
+    try:
+        first_weights = Quantity.DISPLACEMENT in plan.what
+        return held_before(writer.path, writer.arrays, attempt=writer.attempt, step=step, first_weights=first_weights)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def _complete(batch: Batch, assembler: Assembler) -> Batch:
+    """Wait for the first share of every process, and join them."""
+    until = time.monotonic() + MEET_SECONDS
+    while late := assembler.late(batch):
+        if time.monotonic() > until:
+            raise CannotRecord(f"Cannot record into {assembler.path}: {late} within {MEET_SECONDS:.0f} s")
+        time.sleep(0.005)
+    return assembler.whole(batch)

@@ -1,0 +1,45 @@
+"""What can the background thread write to?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from wdyn.rows import Batch
+
+
+class Sink(Protocol):
+    """Takes batches, and commits them: a `wdyn.store.writer.Writer`, or what stands for one in several processes."""
+
+    @property
+    def committed(self) -> int:
+        """Last step that is durable and visible; -1 for none."""
+
+    @property
+    def bytes_written(self) -> int:
+        """Size of all files that were written so far."""
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the run that was written is still there, as far as that can be told."""
+
+    def late(self, batch: Batch) -> str:
+        """Name who keeps a batch from being appended at this moment; "" for nobody."""
+
+    def append(self, batch: Batch) -> None:
+        """Take up what one step gave."""
+
+    def commit(self) -> int:
+        """Make all that was appended durable and visible; return the last step."""
+
+    def note_lost(self, lost: Mapping[str, int]) -> None:
+        """Tell, from the next commit on, what was given up."""
+
+    def roll_back(self) -> bool:
+        """Go back to what readers see; return whether that holds all that was appended."""
+
+    def close(self) -> None:
+        """Commit, and end."""
+
+    def abandon(self) -> None:
+        """End without another write."""
