@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from wdyn.analysis.optimizer_state import optimizer_state as optimizer_state
     from wdyn.analysis.tying import tied_weights as tied_weights
     from wdyn.analysis.update_sizes import update_sizes as update_sizes
+    from wdyn.capture.budgets import budget as budget
     from wdyn.capture.clipping import watch_clipping as watch_clipping
     from wdyn.capture.schedule import at as at
-    from wdyn.capture.schedule import budget as budget
     from wdyn.capture.schedule import every as every
     from wdyn.capture.schedule import log_spaced as log_spaced
     from wdyn.capture.spikes import spike as spike
@@ -75,7 +75,8 @@ _HOMES = {
     "analysis.tying": ("tied_weights",),
     "analysis.update_sizes": ("update_sizes",),
     "capture.clipping": ("watch_clipping",),
-    "capture.schedule": ("at", "budget", "every", "log_spaced"),
+    "capture.budgets": ("budget",),
+    "capture.schedule": ("at", "every", "log_spaced"),
     "capture.spikes": ("spike",),
     "checkpoints.describing": ("describe",),
     "checkpoints.exporting": ("export",),

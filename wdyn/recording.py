@@ -75,7 +75,10 @@ class Recording:
     def log(self, scalars: Mapping[str, object]) -> None:
         """Keep numbers at the present step."""
         for name in self._scalars.log(self.step, scalars):
-            self.tell(f"w.log({name}=...) was given no number; NaN is recorded instead")
+            self.tell(
+                f"w.log({name}=...) was given no number; NaN is recorded instead. Of a DTensor that processes share, "
+                f"such as the norm that clip_grad_norm_ returns under FSDP2, log its full_tensor()"
+            )
 
     @guarded
     def before_step(self, optimizer: Optimizer, with_closure: bool) -> None:

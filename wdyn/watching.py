@@ -14,13 +14,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wdyn.capture.anatomy import addresses
+from wdyn.capture.budgets import budget
 from wdyn.capture.choosing import Select, wanted_by
 from wdyn.capture.declared import Declared
 from wdyn.capture.hooks import attach
 from wdyn.capture.optimizers import as_optimizers
 from wdyn.capture.plan import DROP, Plan, check_when_full
 from wdyn.capture.processes import rank_and_count, stands_by
-from wdyn.capture.schedule import Decision, as_schedule, budget
+from wdyn.capture.schedule import Decision, as_schedule
 from wdyn.capture.tensors import named_tensors
 from wdyn.capture.termination import Termination, check_main_thread
 from wdyn.capture.watched import check_compression, check_model, declared_parts, quantities

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wdyn
-from wdyn.capture.schedule import Announced, Budget, Schedule, as_schedule, listeners, powers
+from wdyn.capture.budgets import Announced, Budget
+from wdyn.capture.schedule import Schedule, as_schedule, listeners, powers
 from wdyn.errors import InvalidArgument
 
 

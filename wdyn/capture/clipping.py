@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wdyn.capture.optimizers import groups
+from wdyn.capture.pieces import is_divided, is_spread, local
 
 _EPSILON = 1e-6  # what torch adds to the norm before it divides by it
 
@@ -58,6 +59,9 @@ def watch_clipping(w: Watching) -> Iterator[None]:
     They stand where ``w.log`` puts what is logged at that moment: a norm at row s is of the gradient at the weights of
     row s, beside their loss; the step that it makes, with its learning rate and update, has row s + 1. Of several calls
     in one step the last one stands.
+
+    Under FSDP2 the function returns a norm of which each process holds a part: it is NaN here, and its
+    ``full_tensor()`` is to be logged instead.
 
     Seen is who looks the function up when calling it, as transformers, accelerate and Lightning do. Not seen are a
     function that was imported by name before (``from torch.nn.utils import clip_grad_norm_``), calls inside
@@ -141,7 +145,10 @@ def _is_of(w: Watching, parameters: list[torch.Tensor]) -> bool:
 
 @torch.no_grad()
 def _of_norm(max_norm: Any, total: Any) -> dict[str, Any]:
+    if isinstance(total, torch.Tensor) and is_divided(total):  # to join it would take a word of every process
+        return {"grad_norm": total}
     norm = torch.as_tensor(total)
+    norm = local(norm) if is_spread(norm) else norm
     coefficient = torch.clamp(float(max_norm) / (norm + _EPSILON), max=1.0)
     return {"grad_norm": norm, "grad_norm_clipped": norm * coefficient, "clip_coefficient": coefficient}
 

@@ -50,6 +50,11 @@ def local(tensor: Tensor) -> Tensor:
         return held.detach()
 
 
+def is_divided(tensor: Tensor) -> bool:
+    """Whether what lies in this process is not all of a tensor: a block of it, or a summand."""
+    return is_spread(tensor) and not all(placement.is_replicate() for placement in getattr(tensor, "placements", ()))
+
+
 def piece(tensor: Tensor) -> Piece:
     """Say which piece of a tensor lies in this process.
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from wdyn import schema
 from wdyn.capture.optimizers import HYPERPARAMETERS, Settings, by_name, hyperparameters, loss_scale, unused
+from wdyn.capture.pieces import is_divided, local
 from wdyn.capture.schedule import Listener
 from wdyn.naming import sanitised, with_checksum
 from wdyn.rows import Row, Rows
@@ -143,9 +144,10 @@ def _put(columns: _Columns, name: str, value: float | npt.NDArray[np.float64], *
 def _as_scalar(value: object) -> float | torch.Tensor | None:
     """A number, or a copy of a one-element tensor that lies on a device; None for anything else."""
     if isinstance(value, torch.Tensor):
-        if value.numel() != 1 or value.is_complex():
+        if value.numel() != 1 or value.is_complex() or is_divided(value):
             return None
-        return float(value.item()) if value.device.type == "cpu" else value.detach().clone()
+        held = local(value)
+        return float(held.item()) if held.device.type == "cpu" else held.clone()
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
