@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from wdyn.schema import Quantity
 from wdyn.store import weights
 from wdyn.store.assembling import Assembler
 from wdyn.store.held import held_before
+from wdyn.store.lateness import await_others
 from wdyn.store.place import open_writer
 from wdyn.store.root import read_root
 from wdyn.store.sink import Sink
@@ -157,9 +157,5 @@ def _before(writer: Writer, plan: Plan, step: int) -> Before | None:
 
 def _complete(batch: Batch, assembler: Assembler) -> Batch:
     """Wait for the first share of every process, and join them."""
-    until = time.monotonic() + MEET_SECONDS
-    while late := assembler.late(batch):
-        if time.monotonic() > until:
-            raise CannotRecord(f"Cannot record into {assembler.path}: {late} within {MEET_SECONDS:.0f} s")
-        time.sleep(0.005)
+    await_others(assembler, batch, patience=MEET_SECONDS, meanwhile=lambda: None)
     return assembler.whole(batch)

@@ -10,7 +10,7 @@ import xarray as xr
 from wdyn.arrays import WeightArray
 from wdyn.errors import CannotRecord
 from wdyn.rows import Batch, Declaration, Row, Share, Snapshot
-from wdyn.store import background, spooling
+from wdyn.store import lateness, spooling
 from wdyn.store.assembling import Assembler
 from wdyn.store.background import BackgroundWriter
 from wdyn.store.reader import open_run
@@ -245,7 +245,7 @@ def test_background__goes_on_when_a_late_process_is_back(lead, others, place, mo
 
 
 def test_late_seconds__are_what_the_queue_waits_by_default():
-    assert background.LATE_SECONDS == 30
+    assert lateness.LATE_SECONDS == 30
 
 
 def test_spooler__tells_what_the_first_has_committed(lead, others):

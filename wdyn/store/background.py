@@ -7,9 +7,10 @@ import threading
 import time
 
 from wdyn.rows import Batch
+from wdyn.store.lateness import LATE_SECONDS, await_others
 from wdyn.store.priority import step_back
 from wdyn.store.sink import Sink
-from wdyn.store.trouble import LateProcess, Trouble, failure_message, passing, resumed_message
+from wdyn.store.trouble import Trouble, failure_message, passing, resumed_message
 from wdyn.store.waiting import Waiting, without_rows
 
 _PUBLISH_ROWS = 16
@@ -18,8 +19,6 @@ _PUBLISH_PAUSE = 0.5  # between two commits, whatever the rows: a commit flushes
 _PUBLISH_SHARE = 0.01  # of a processor's time, for commits of many rows
 _STALL_SECONDS = 60.0  # a disk that has taken nothing for so long takes no writes
 _LOOK_SECONDS = 1.0  # how often who waits looks whether it does
-_ASK_SECONDS, _LONGEST_ASK_SECONDS = 0.002, 0.1  # how often other processes are asked whether they are done
-LATE_SECONDS = 30.0  # a process that has given nothing for so long may never do so
 
 
 class BackgroundWriter:
@@ -284,22 +283,15 @@ class BackgroundWriter:
         return bool(self._waiting) or self._flush_to > self._waiting.safe or self._closing or self._relieved
 
     def _append(self, batch: Batch) -> None:
-        self._await_others(batch)
+        await_others(self._writer, batch, patience=self._patience, meanwhile=self._commit_if_due)
         self._writer.append(batch)
         with self._change:
             self._waiting.note_written()
             self._change.notify_all()
 
-    def _await_others(self, batch: Batch) -> None:
-        """Wait until every process has given its share of a step; what is written meanwhile becomes visible."""
-        since, pause = time.monotonic(), _ASK_SECONDS
-        while late := self._writer.late(batch):
-            if self._waiting.uncommitted and time.monotonic() >= self._soonest:
-                self._commit()
-            if (waited := time.monotonic() - since) >= self._patience:
-                raise LateProcess(f"{late} for {waited:.0f} s")
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_ASK_SECONDS)
+    def _commit_if_due(self) -> None:
+        if self._waiting.uncommitted and time.monotonic() >= self._soonest:
+            self._commit()
 
     def _commit(self) -> None:
         started = time.thread_time()
