@@ -26,7 +26,10 @@ import wdyn
 
 T = TypeVar("T")
 Command = Callable[..., None]
-PACKAGES = ("torch", "numpy", "numba", "zarr", "xarray", "safetensors", "wandb", "tensorboard")
+PACKAGES = (
+    *("torch", "numpy", "numba", "zarr", "xarray", "safetensors", "wandb", "tensorboard"),
+    *("accelerate", "transformers", "pytorch_lightning"),
+)
 
 
 @dataclass(frozen=True)

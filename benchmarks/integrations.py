@@ -1,15 +1,18 @@
-"""What does recording cost where a trainer owns the loop? ``python -m benchmarks.integrations``, with and without.
+"""What does recording cost where a trainer owns the loop? ``python -m benchmarks.integrations``, each with and without.
 
-Times are of whole trainings, what the trainer itself needs to begin and to end included, which differs between them:
-compare a line with the one above it.
+In every kind of loop the same model is trained alone, beside wdyn, and beside other tools that log its weights and
+gradients at the same steps. What a trainer does besides differs between them: compare the lines of one.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,13 +21,18 @@ import click
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 import wdyn
+from benchmarks import peers
 from benchmarks.harness import Table, installed, options, publish, scratch, seconds, side_by_side
 from benchmarks.subjects import SUBJECTS, Subject
 from wdyn.demo.model import GPT
 
-STEPS_DUE = 10
+EVERY = 10
+"""Steps from one log to the next; the first so many are not timed."""
+
+Batches = Sequence[Mapping[str, Tensor]]
 
 
 class Learner(nn.Module):
@@ -40,15 +48,12 @@ class Learner(nn.Module):
         return {"loss": functional.cross_entropy(self.net(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())}
 
 
-def adamw(model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer of every loop."""
-    return torch.optim.AdamW(model.parameters(), lr=1e-4)
+# Loops.
 
 
-def plain(model: Learner, batches: list[dict[str, Tensor]], folder: Path, *, record: bool) -> None:
+def plain(model: Learner, optimizer: Optimizer, batches: Batches, folder: Path, *, record: bool) -> None:
     """Train by a loop of one's own."""
-    optimizer = adamw(model)
-    with wdyn.watch(model, optimizer, to=folder / "run.zarr", every=STEPS_DUE) if record else nullcontext():
+    with wdyn.watch(model, optimizer, to=folder / "run.zarr", every=EVERY) if record else nullcontext():
         for batch in batches:
             loss = model(**batch)["loss"]
             optimizer.zero_grad()
@@ -56,23 +61,23 @@ def plain(model: Learner, batches: list[dict[str, Tensor]], folder: Path, *, rec
             optimizer.step()
 
 
-def accelerated(model: Learner, batches: list[dict[str, Tensor]], folder: Path, *, record: bool) -> None:
+def accelerated(model: Learner, optimizer: Optimizer, batches: Batches, folder: Path, *, record: bool) -> None:
     """Train by a loop of accelerate."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
-    prepared, optimizer = accelerator.prepare(model, adamw(model))
-    with wdyn.watch(prepared, optimizer, to=folder / "run.zarr", every=STEPS_DUE) if record else nullcontext():
+    prepared, wrapped = accelerator.prepare(model, optimizer)
+    with wdyn.watch(prepared, wrapped, to=folder / "run.zarr", every=EVERY) if record else nullcontext():
         for batch in batches:
             loss = prepared(**batch)["loss"]
-            optimizer.zero_grad()
+            wrapped.zero_grad()
             accelerator.backward(loss)
-            optimizer.step()
+            wrapped.step()
 
 
-def by_trainer(model: Learner, batches: list[dict[str, Tensor]], folder: Path, *, record: bool) -> None:
-    """Train by the Trainer of transformers, which also clips and logs."""
-    from transformers import Trainer, TrainingArguments
+def by_trainer(model: Learner, optimizer: Optimizer, batches: Batches, folder: Path, *, record: bool) -> None:
+    """Train by the Trainer of transformers, which also clips."""
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     from wdyn.integrations.transformers import WdynCallback
 
@@ -88,14 +93,16 @@ def by_trainer(model: Learner, batches: list[dict[str, Tensor]], folder: Path, *
         report_to="none",
         disable_tqdm=True,
         logging_strategy="no",
+        dataloader_pin_memory=False,
     )
-    optimizer = adamw(model)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    callbacks = [WdynCallback(every=STEPS_DUE)] if record else []
-    Own(model=model, args=args, optimizers=(optimizer, schedule), callbacks=callbacks).train()
+    callbacks = [WdynCallback(every=EVERY)] if record else []
+    trainer = Own(model=model, args=args, optimizers=(optimizer, schedule), callbacks=callbacks)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
 
 
-def by_lightning(model: Learner, batches: list[dict[str, Tensor]], folder: Path, *, record: bool) -> None:
+def by_lightning(model: Learner, optimizer: Optimizer, batches: Batches, folder: Path, *, record: bool) -> None:
     """Train by the Trainer of Lightning."""
     import pytorch_lightning as pl
 
@@ -112,8 +119,8 @@ def by_lightning(model: Learner, batches: list[dict[str, Tensor]], folder: Path,
             loss: Tensor = self.model(**batch)["loss"]
             return loss
 
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return adamw(self.model)
+        def configure_optimizers(self) -> Optimizer:
+            return optimizer
 
     pl.Trainer(
         accelerator="cpu",
@@ -124,50 +131,131 @@ def by_lightning(model: Learner, batches: list[dict[str, Tensor]], folder: Path,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[WdynCallback(every=STEPS_DUE)] if record else [],
+        callbacks=[WdynCallback(every=EVERY)] if record else [],
     ).fit(Module(), torch.utils.data.DataLoader(batches, batch_size=None))
 
 
-LOOPS = {"": plain, "accelerate": accelerated, "transformers": by_trainer, "pytorch_lightning": by_lightning}
-"""By the library that each needs."""
+LOOPS = {"plain loop": plain, "accelerate": accelerated, "transformers": by_trainer, "pytorch_lightning": by_lightning}
+"""By a heading; but for the first, the name of the library that each needs."""
 
 
-def training(loop: Callable[..., None], subject: Subject, *, steps: int, record: bool) -> Callable[[], float]:
+# Tools.
+
+Beside = Callable[[nn.Module, Optimizer, Path], AbstractContextManager[None]]
+
+
+@contextmanager
+def nothing(model: nn.Module, optimizer: Optimizer, folder: Path) -> Iterator[None]:
+    """Have no other tool beside the training."""
+    yield
+
+
+@contextmanager
+def wandb_watched(model: nn.Module, optimizer: Optimizer, folder: Path) -> Iterator[None]:
+    """Watch with Weights & Biases: histograms of weights and gradients."""
+    with peers.wandb_run(folder) as run:
+        run.watch(model, log="all", log_freq=EVERY)
+        optimizer.register_step_post_hook(lambda *given: run.log({"made": 1}))
+        yield
+
+
+@contextmanager
+def tensorboard(model: nn.Module, optimizer: Optimizer, folder: Path) -> Iterator[None]:
+    """Log histograms of weights and gradients to TensorBoard."""
+    made = 0
+
+    def log(*given: object) -> None:
+        nonlocal made
+        made += 1
+        for name, parameter in model.named_parameters() if made % EVERY == 0 else ():
+            writer.add_histogram(f"weights/{name}", parameter, made)
+            writer.add_histogram(f"gradients/{name}", parameter.grad, made)
+
+    with peers.tensorboard_writer(folder) as writer:
+        optimizer.register_step_post_hook(log)
+        yield
+
+
+ALONE, RECORDED = "", "wdyn"
+TOOLS: Mapping[str, Beside] = {
+    ALONE: nothing,
+    RECORDED: nothing,
+    'wandb.watch(log="all")': wandb_watched,
+    "TensorBoard histograms": tensorboard,
+}
+NEEDS = {'wandb.watch(log="all")': "wandb", "TensorBoard histograms": "tensorboard"}
+
+
+# Measurements.
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one training took, in seconds."""
+
+    step: float
+    """Of one step: the mean of all behind the first `EVERY`, from the end of one optimizer's step to the next."""
+    once: float
+    """Of what comes before the first step and behind the last, by trainer and tool."""
+
+
+def training(loop: Callable[..., None], tool: str, subject: Subject, *, steps: int) -> Callable[[], Figures]:
     """Make a measurement of one training."""
     source = torch.Generator().manual_seed(0)
     shape = (subject.batch, subject.length + 1)
     batches = [{"tokens": torch.randint(subject.shape.alphabet, shape, generator=source)} for _ in range(steps)]
 
-    def measured() -> float:
-        model = Learner(subject)
+    def measured() -> Figures:
+        model, ends = Learner(subject), list[float]()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+        optimizer.register_step_post_hook(lambda *given: ends.append(time.perf_counter()))
+
+        def train() -> None:
+            with TOOLS[tool](model, optimizer, folder), redirect_stdout(StringIO()):
+                loop(model, optimizer, batches, folder, record=tool == RECORDED)
+
         with scratch() as folder:
-            return seconds(lambda: loop(model, batches, folder, record=record))()
+            whole = seconds(train)()
+        step = (ends[-1] - ends[EVERY - 1]) / (steps - EVERY)
+        return Figures(step, whole - (ends[-1] - ends[0]) - step)
 
     return measured
 
 
-@click.command()
-@click.option("--subject", default="char-small-batch", show_default=True, type=click.Choice(list(SUBJECTS)))
-@click.option("--steps", default=100, show_default=True, help="Steps of one training.")
-@options()
-def main(subject: str, steps: int, rounds: int, peers: bool, file: Path | None) -> None:
-    """Measure what recording costs in each kind of loop that can be tried here. Takes 3 minutes."""
-    warnings.simplefilter("ignore")
-    work = {
-        f"{library or 'plain loop'}{', recorded' if record else ''}": training(
-            loop, SUBJECTS[subject], steps=steps, record=record
-        )
-        for library, loop in LOOPS.items()
-        if not library or (peers and installed(library))
-        for record in (False, True)
-    }
-    found = side_by_side(work, rounds=rounds)
+def table(title: str, found: Mapping[str, Sequence[Figures]]) -> Table:
+    """Tabulate medians; what a tool multiplies is compared within each round, in which all lines had their turn."""
     rows = []
     for name, values in found.items():
-        alone = median(found[name.removesuffix(", recorded")])
-        rows.append((name, 1e3 * median(values) / steps, median(values) / alone))
-    title = f"{SUBJECTS[subject].title}, {steps} steps, a row every {STEPS_DUE}"
-    publish([Table(title, ("", "ms a step", "x without"), tuple(rows), found)], file=file, steps=steps, subject=subject)
+        alone = found[name.partition(" + ")[0]]
+        times = median(one.step / other.step for one, other in zip(values, alone, strict=True))
+        step, once = median(one.step for one in values), median(one.once for one in values)
+        rows.append((name, 1e3 * step, times, 1e3 * once))
+    return Table(title, ("", "ms a step", "x without", "once ms"), tuple(rows), found)
+
+
+@click.command()
+@click.option("--subject", default="char-small-batch", show_default=True, type=click.Choice(list(SUBJECTS)))
+@click.option("--steps", default=40, show_default=True, type=click.IntRange(2 * EVERY), help="Steps of one training.")
+@options(rounds=3)
+def main(subject: str, steps: int, rounds: int, peers: bool, file: Path | None) -> None:
+    """Measure what recording costs in each kind of loop that can be tried here. Takes 4 minutes.
+
+    "once" is what trainer and tool need to begin and to end.
+    """
+    warnings.simplefilter("ignore")
+    first = next(iter(LOOPS))
+    loops = {name: loop for name, loop in LOOPS.items() if name == first or (peers and installed(name))}
+    tools = [tool for tool in TOOLS if tool not in NEEDS or (peers and installed(NEEDS[tool]))]
+    found = side_by_side(
+        {
+            f"{name} + {tool}" if tool else name: training(loop, tool, SUBJECTS[subject], steps=steps)
+            for name, loop in loops.items()
+            for tool in tools
+        },
+        rounds=rounds,
+    )
+    title = f"{SUBJECTS[subject].title}, {steps} steps, logged every {EVERY}"
+    publish([table(title, found)], file=file, rounds=rounds, steps=steps, subject=subject)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ RUNS = {
     "reading": ["--small", "--steps=3"],
     "importing": ["--small", "--steps=2"],
     "recording": ["--subject=tiny", "--seconds=0.2"],
-    "integrations": ["--subject=tiny", "--steps=2", "--no-peers"],
+    "integrations": ["--subject=tiny", "--steps=20", "--no-peers"],
 }
 
 

@@ -39,6 +39,46 @@ def test_as_optimizers__takes_none_one_and_several(parameters: list[nn.Parameter
     assert as_optimizers(iter([one, two])) == (one, two)
 
 
+class InTwoHalves(torch.optim.Optimizer):
+    """Stepped by others, as SAM is."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        super().__init__(parameters, {})
+        self.base_optimizer = torch.optim.SGD(self.param_groups, lr=1.0)
+
+    def second_step(self) -> None:
+        self.base_optimizer.step()
+
+
+class Unhooked:
+    """Steps by itself, with no hooks, as a wrapper of accelerate does."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer, self.param_groups = optimizer, optimizer.param_groups
+
+    def step(self) -> None:
+        self.optimizer.step()
+
+
+class Hooked(torch.optim.Optimizer):
+    """Goes on behind the step of the one that it holds, as Lookahead does."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer.param_groups, {})
+        self.optimizer = self.base_optimizer = optimizer
+
+    def step(self) -> None:
+        self.optimizer.step()
+
+
+def test_as_optimizers__finds_the_one_whose_step_ends_a_step(parameters: list[nn.Parameter]) -> None:
+    sgd, halves = torch.optim.SGD(parameters, lr=1.0), InTwoHalves(parameters)
+    whole = Hooked(sgd)
+    assert as_optimizers(Unhooked(sgd)) == (sgd,)
+    assert as_optimizers(halves) == as_optimizers(Unhooked(halves)) == (halves.base_optimizer,)
+    assert as_optimizers(whole) == as_optimizers(Unhooked(whole)) == (whole,)
+
+
 @pytest.mark.parametrize("bad", [3, "adam", [None], object()])
 def test_as_optimizers__refuses_the_rest(bad: object) -> None:
     with pytest.raises(InvalidArgument, match=r"needed is a torch\.optim\.Optimizer"):

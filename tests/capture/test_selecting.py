@@ -193,6 +193,24 @@ def test_describe__an_adapter_has_role_and_layer_of_what_it_adapts(adapted):
     assert not base["trainable"].any()
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+def test_describe__an_adapted_embedding_is_an_embedding_and_an_adapted_head_what_the_head_is():
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    told = {"word_embeddings": "embedding", "token_type_embeddings": "type_embedding", "classifier": "head"}
+    model = transformers.BertForSequenceClassification(config)
+    model = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=[*told], use_dora=True))
+    table = wdyn.describe(model).to_dataframe()
+    for called, role in told.items():
+        of_it = table[table.index.str.contains(called)]
+        assert len(of_it[of_it.index.str.contains("lora_")]) == 3  # two factors and a magnitude
+        assert set(of_it["role"]) == {role}
+    alone = wdyn.describe(peft.get_peft_model_state_dict(model)).to_dataframe()
+    assert set(alone[alone.index.str.contains("lora_embedding_")]["role"]) == {"embedding", "type_embedding"}
+
+
 def test_select__of_an_adapter_alone_says_how_to_choose(recorded, build):
     run = recorded(build("adapted"), select="*lora_*")
     with pytest.raises(AmbiguousSelection, match=r"2 arrays fit: .*lora_A.*lora_B.*path="):

@@ -57,20 +57,58 @@ def codes(result: xr.Dataset) -> set[str]:
     return {one.code for one in wdyn.adapters.check(result)}
 
 
+def by_formula(layer: Any, base: torch.Tensor, kind: str) -> np.ndarray:
+    """What is added to a weight, as the papers write it: s B A, and for DoRA m (W + s B A) / |W + s B A| - W."""
+    a, b = layer.lora_A["default"].weight.detach().numpy(), layer.lora_B["default"].weight.detach().numpy()
+    product = 24 / (np.sqrt(len(a)) if kind == "rslora" else len(a)) * (b @ a)
+    if kind != "dora":
+        return product
+    whole = base.numpy() + product
+    magnitude = layer.lora_magnitude_vector["default"].weight.detach().numpy()
+    return (magnitude / np.linalg.norm(whole, axis=1))[:, None] * whole - base.numpy()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_change__of_a_weight_stored_the_other_way_round_is_the_same(kind: str, place: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c_fc = transformers.pytorch_utils.Conv1D(6, 4)  # holds (fan_in, fan_out)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c_fc(x)
+
+    model = adapted(Inner(), target_modules=["c_fc"], fan_in_fan_out=True, **KINDS[kind])
+    optimizer = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=1.0)
+    with wdyn.watch(model, optimizer, to=place, every=1, snapshots=1):
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            model(torch.randn(5, 4)).square().mean().backward()
+            optimizer.step()
+    (layer,) = layers(model.double()).values()
+    added = np.linalg.norm(by_formula(layer, layer.base_layer.weight.detach().T, kind))
+    assert added > 0.01
+    np.testing.assert_allclose(wdyn.adapters(wdyn.open_run(place))["change"].sel(step=STEPS), [added], rtol=1e-10)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_change__is_what_a_merge_adds_to_the_weight(kind: str, place: Path) -> None:
     model = adapted(**KINDS[kind])
     run = recorded(model, place)
     result = wdyn.adapters(run)
     assert result.sizes["adapter"] == 4
+    model.double()  # so that what PEFT computes is exact enough to compare with
     for name, layer in layers(model).items():
         one = result.sel(adapter=f"{name}:default")
-        before = layer.base_layer.weight.detach().double()
+        before = layer.base_layer.weight.detach().clone()
         layer.merge()
-        added = layer.base_layer.weight.detach().double() - before
-        np.testing.assert_allclose(one["change"].sel(step=STEPS), added.norm(), rtol=1e-5)
-        np.testing.assert_allclose(one["ratio"].sel(step=STEPS), added.norm() / before.norm(), rtol=1e-5)
+        added = layer.base_layer.weight.detach() - before
+        np.testing.assert_allclose(one["change"].sel(step=STEPS), added.norm(), rtol=1e-10)
+        np.testing.assert_allclose(one["ratio"].sel(step=STEPS), added.norm() / before.norm(), rtol=1e-10)
         np.testing.assert_allclose(one["scale"], 24 / (2 if kind == "rslora" else 4))
+        np.testing.assert_allclose(added, by_formula(layer, before, kind), atol=1e-12)
     assert (result["rank"] == 4).all()
     assert result["layer"].values.tolist() == [0, 0, 1, 1]
     first = result.sel(step=0)

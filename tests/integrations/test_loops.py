@@ -168,17 +168,54 @@ class Sam(torch.optim.Optimizer):
         self.base_optimizer.step()
 
 
-def test_sam__a_step_of_two_is_one_and_its_update_is_the_whole(place: Path) -> None:
+@pytest.mark.parametrize("given", [lambda sam: sam, lambda sam: sam.base_optimizer], ids=["itself", "its base"])
+def test_sam__a_step_of_two_is_one_and_its_update_is_the_whole(given: Any, place: Path) -> None:
+    steepest: list[float] = []
+
     def loop(model: nn.Module, record: Record, stepped: Callable[[], None]) -> None:
         optimizer = Sam(model.parameters(), torch.optim.SGD, lr=0.1, momentum=0.9)
-        with record(model, optimizer.base_optimizer):
+        with record(model, given(optimizer)):
             for step in range(3):
                 loss_of(model, step).backward()
                 optimizer.first_step()
                 model.zero_grad()
                 loss_of(model, step).backward()
+                steepest.append(float(model.tok.weight.grad.double().norm()))
                 optimizer.second_step()
                 model.zero_grad()
+                stepped()
+
+    run = checked(loop, place)
+    gradients = wdyn.statistics(run, "gradients")["l2"].sel(parameter="tok.weight", step=[1, 2, 3])
+    np.testing.assert_allclose(gradients, steepest[3:], rtol=1e-12)
+    np.testing.assert_array_equal(run["scalars/lr"].sel(step=[1, 2, 3]).squeeze(), 0.1)
+
+
+class Lookahead(torch.optim.Optimizer):
+    """Goes half of the way back, every second step, behind the step of the optimizer that it holds."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer.param_groups, {})
+        self.optimizer, self.made = optimizer, 0
+        self.slow = [one.detach().clone() for group in self.param_groups for one in group["params"]]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        self.optimizer.step(closure)
+        self.made += 1
+        if self.made % 2 == 0:
+            for slow, one in zip(self.slow, (p for group in self.param_groups for p in group["params"]), strict=True):
+                one.copy_(slow.lerp_(one, 0.5))
+
+
+def test_lookahead__a_row_is_of_the_weights_that_its_whole_step_left(place: Path) -> None:
+    def loop(model: nn.Module, record: Record, stepped: Callable[[], None]) -> None:
+        optimizer = Lookahead(torch.optim.SGD(model.parameters(), lr=0.1))
+        with record(model, optimizer):
+            for step in range(4):
+                model.zero_grad()
+                loss_of(model, step).backward()
+                optimizer.step()
                 stepped()
 
     checked(loop, place)

@@ -1,5 +1,7 @@
 """Does a Hugging Face Trainer record its own steps, numbers and checkpoints, and train as without?"""
 
+import contextlib
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 import wdyn
 from loops import Tiny, steps_of
 from wdyn.errors import RunExists
+from wdyn.store.lock import holder
 
 transformers = pytest.importorskip("transformers")
 
@@ -56,7 +59,16 @@ class Follower(transformers.TrainerCallback):
         self.weights[state.global_step] = {name: one.detach().clone() for name, one in model.named_parameters()}
 
 
-def trainer(tmp_path: Path, *callbacks: Any, **options: Any) -> Any:
+class LoadsFirst(transformers.Trainer):
+    """Has the best weights back before it tells its summary, as some versions do."""
+
+    def log(self, logs: dict[str, float], *rest: Any) -> None:
+        if "train_runtime" in logs and self.args.load_best_model_at_end:
+            self._load_best_model()
+        super().log(logs, *rest)
+
+
+def trainer(tmp_path: Path, *callbacks: Any, kind: type = transformers.Trainer, **options: Any) -> Any:
     torch.manual_seed(0)
     arguments = {
         "output_dir": str(tmp_path / "out"),
@@ -72,7 +84,7 @@ def trainer(tmp_path: Path, *callbacks: Any, **options: Any) -> Any:
         "seed": 0,
         "dataloader_pin_memory": False,
     }
-    return transformers.Trainer(
+    return kind(
         model=Model(),
         args=transformers.TrainingArguments(**(arguments | options)),
         train_dataset=DATA,
@@ -119,8 +131,12 @@ def test_trainer__learning_rate_is_that_of_the_step_taken(tmp_path: Path) -> Non
     np.testing.assert_allclose(rates, np.stack([LR * (6 - np.arange(6)) / 6] * 2, axis=1), rtol=1e-12)
 
 
-def test_trainer__numbers_that_it_logs_are_kept_and_the_norm_is_that_before_clipping(tmp_path: Path) -> None:
-    one = trainer(tmp_path, WdynCallback(tmp_path / "run.zarr", every=1), eval_strategy="steps", eval_steps=3)
+@pytest.mark.parametrize("accumulated", [1, 4])
+def test_trainer__numbers_that_it_logs_are_kept_and_the_norm_is_that_before_clipping(
+    accumulated: int, tmp_path: Path
+) -> None:
+    options = {"eval_strategy": "steps", "eval_steps": 3, "gradient_accumulation_steps": accumulated}
+    one = trainer(tmp_path, WdynCallback(tmp_path / "run.zarr", every=1), **options)
     one.train()
     history = one.state.log_history
     scalars = wdyn.open_run(tmp_path / "run.zarr")["scalars"]
@@ -150,7 +166,58 @@ def test_trainer__resumes_from_a_checkpoint_under_its_step(tmp_path: Path) -> No
         assert all(torch.equal(kept[name], value) for name, value in own.weights[step].items())
 
 
-def test_trainer__its_last_row_is_before_the_best_weights_come_back(tmp_path: Path) -> None:
+class StopsAt4(transformers.TrainerCallback):
+    """Ends a training early, as a scheduler of jobs does: its schedule is that of the whole."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = control.should_training_stop or state.global_step == 4
+
+
+def test_trainer__interrupted_and_resumed_is_the_same_run_as_in_one_go(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.zarr", tmp_path / "parts.zarr"
+    trainer(tmp_path, WdynCallback(whole, every=1, snapshots=1)).train()
+    saving = {"save_strategy": "steps", "save_steps": 4}
+    trainer(tmp_path, StopsAt4(), WdynCallback(parts, every=1, snapshots=1), **saving).train()
+    again = trainer(tmp_path, WdynCallback(parts, every=1, snapshots=1), **saving)
+    again.train(resume_from_checkpoint=True)
+    runs = wdyn.open_run(whole), wdyn.open_run(parts)
+    for name in ("lr", "grad_norm", "loss"):
+        one, other = (run["scalars"][name].sel(step=range(1, 7)) for run in runs)
+        np.testing.assert_array_equal(one, other)
+    for quantity in ("weights", "updates", "gradients"):
+        one, other = (wdyn.statistics(run, quantity)["l2"] for run in runs)
+        later = [step for step in range(1, 7) if step in other["step"]]
+        assert len(later) >= 5
+        np.testing.assert_array_equal(one.sel(step=later), other.sel(step=later))
+    states = [wdyn.state_dict(run, step=6) for run in runs]
+    assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("kind", [transformers.Trainer, LoadsFirst])
+def test_trainer__that_an_evaluation_stops_has_its_last_row_before_the_best_weights_come_back(
+    kind: type, tmp_path: Path
+) -> None:
+    own = Follower()
+    best = {
+        "load_best_model_at_end": True,
+        "eval_strategy": "steps",
+        "save_strategy": "steps",
+        "eval_steps": 2,
+        "save_steps": 2,
+        "learning_rate": 3.0,
+    }
+    stop = transformers.EarlyStoppingCallback(early_stopping_patience=1)
+    one = trainer(tmp_path, own, stop, WdynCallback(tmp_path / "run.zarr", every=100, snapshots=100), kind=kind, **best)
+    one.train()
+    run = wdyn.open_run(tmp_path / "run.zarr")
+    assert steps_of(run, "statistics/weights") == [0, 4]
+    kept = wdyn.state_dict(run, step=4)
+    assert all(torch.equal(kept[name], value) for name, value in own.weights[4].items())
+    assert not torch.equal(one.model.net.tok.weight, kept["net.tok.weight"])
+
+
+@pytest.mark.parametrize("kind", [transformers.Trainer, LoadsFirst])
+def test_trainer__its_last_row_is_before_the_best_weights_come_back(kind: type, tmp_path: Path) -> None:
     own = Follower()
     best = {
         "load_best_model_at_end": True,
@@ -160,7 +227,7 @@ def test_trainer__its_last_row_is_before_the_best_weights_come_back(tmp_path: Pa
         "save_steps": 2,
         "learning_rate": 3.0,  # so that it gets worse and worse
     }
-    one = trainer(tmp_path, own, WdynCallback(tmp_path / "run.zarr", every=4, snapshots=4), **best)
+    one = trainer(tmp_path, own, WdynCallback(tmp_path / "run.zarr", every=4, snapshots=4), kind=kind, **best)
     one.train()
     assert not torch.equal(one.model.net.tok.weight, own.weights[6]["net.tok.weight"])
     run = wdyn.open_run(tmp_path / "run.zarr")
@@ -207,7 +274,21 @@ def test_trainer__an_exception_leaves_a_run_that_the_block_closes(tmp_path: Path
             one = trainer(tmp_path, recording, Failing())
             one.train()
     assert steps_of(wdyn.open_run(tmp_path / "run.zarr"), "statistics/weights") == [0, 2, 3]
+    assert not holder(tmp_path / "run.zarr")
     assert not one.optimizer.optimizer._optimizer_step_post_hooks
+    assert nn.utils.clip_grad_norm_.__module__ == "torch.nn.utils.clip_grad"
+
+
+def test_trainer__that_is_caught_and_dropped_frees_the_run(tmp_path: Path) -> None:
+    def attempt() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            trainer(tmp_path, WdynCallback(tmp_path / "run.zarr", every=2), Failing()).train()
+
+    with pytest.warns(wdyn.WdynWarning, match="closes itself after step 3"):
+        attempt()
+        gc.collect()
+    assert steps_of(wdyn.open_run(tmp_path / "run.zarr"), "statistics/weights") == [0, 2, 3]
+    assert not holder(tmp_path / "run.zarr")
     assert nn.utils.clip_grad_norm_.__module__ == "torch.nn.utils.clip_grad"
 
 
@@ -229,12 +310,21 @@ def test_trainer__a_run_that_is_there_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path, WdynCallback(tmp_path / "run.zarr"), max_steps=1).train()
 
 
+@pytest.mark.parametrize("offered", [WdynCallback, WdynCallback(every=1)], ids=["class", "with options"])
+def test_report_to__names_it_once_it_is_offered(offered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(transformers.integrations.INTEGRATION_TO_CALLBACK, "wdyn", offered)
+    trainer(tmp_path, report_to="wdyn", max_steps=2).train()
+    run = wdyn.open_run(tmp_path / "out" / "run.zarr")
+    assert steps_of(run, "scalars") == [0, 1, 2]
+    assert {"loss", "grad_norm", "lr"} <= set(run["scalars"].data_vars)
+
+
 def test_callback__refuses_a_misspelt_option_at_once() -> None:
     with pytest.raises(TypeError, match="evry"):
         WdynCallback("run.zarr", evry=10)
 
 
-def test_callback__in_another_process_than_the_first_records_nothing(tmp_path: Path) -> None:
+def test_callback__in_another_process_than_the_first_that_sees_no_others_records_nothing(tmp_path: Path) -> None:
     class Second(transformers.TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             state.is_world_process_zero = False

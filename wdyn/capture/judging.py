@@ -60,7 +60,18 @@ def judge(known: Mapping[str, Member], where: Mapping[str, Place]) -> dict[str, 
         roles.update(zip(names, seen[group], strict=True))
     rest = outside_roles(tuple(known[name] for name in outside), with_blocks=bool(blocks))
     roles.update(zip(outside, rest, strict=True))
-    return roles
+    return roles | _roles_of_adapters(known, roles)
+
+
+def _roles_of_adapters(known: Mapping[str, Member], roles: Mapping[str, Role]) -> dict[str, Role]:
+    """Give adapters the role of the weight that they adapt: their own shapes are those of its rank, and mislead."""
+    alone = {name: roles[name] for name, member in known.items() if member.adapter}
+    if not alone:
+        return {}
+    # The one kind that says in its own name what it adapts, for where the weights themselves are not at hand.
+    alone |= {name: Role.EMBEDDING for name, role in alone.items() if role is Role.OTHER and ".lora_embedding_" in name}
+    adapted = {plain(name): roles[name] for name, m in known.items() if not (m.adapter or m.buffer)}
+    return {name: adapted.get(plain(name), role) for name, role in alone.items()}
 
 
 def _member(leaf: Leaf, place: Place, front: int) -> Member:

@@ -41,14 +41,29 @@ def as_optimizers(value: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimi
 
 
 def _unwrapped(value: object) -> Optimizer:
-    """Take off wrappers (accelerate's) whose own step runs no hooks."""
-    while isinstance(inner := getattr(value, "optimizer", None), Optimizer):
+    """Take off what stands around an optimizer, down to the one whose step ends a step of the training."""
+    while (inner := _inside(value)) is not None:
         value = inner
     if not isinstance(value, Optimizer):
         raise InvalidArgument(
             f"optimizer is a {type(value).__name__}: needed is a torch.optim.Optimizer, several, or None"
         )
     return value
+
+
+def _inside(value: object) -> Optimizer | None:
+    """Give the optimizer that a wrapper steps, where the wrapper's own step tells less of it.
+
+    That is one whose step runs no hooks, as accelerate's, and one that is stepped in two halves, as SAM: the second
+    goes back to where the first began, and has its base optimizer step from there.
+    """
+    if hasattr(value, "second_step"):
+        inner = getattr(value, "base_optimizer", None)
+    else:
+        # torch marks so the method of a class, once it has made it run hooks, when the first of the class is made.
+        hooked = getattr(getattr(type(value), "step", None), "hooked", False)
+        inner = None if hooked else getattr(value, "optimizer", None)
+    return inner if isinstance(inner, Optimizer) else None
 
 
 def groups(optimizers: Sequence[Optimizer]) -> Iterator[dict[str, Any]]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from contextlib import ExitStack
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from wdyn.capture.clipping import watch_clipping
-from wdyn.watching import Watch, watch
+from wdyn.integrations.attempts import Attempts
+from wdyn.watching import Watch
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningModule, Trainer
@@ -39,8 +36,8 @@ class WdynCallback(Callback):
     `wdyn.watch_clipping` tells it.
 
     The count of steps is in every checkpoint of the Trainer, and ``fit(ckpt_path=...)`` continues the run from there,
-    so rows that came after it are superseded. Only the main process records. The run is closed when training ends,
-    also by an exception.
+    so rows that came after it are superseded. Of several processes record those that `wdyn.watch` says. The run is
+    closed when training ends, also by an exception.
 
     Parameters
     ----------
@@ -49,11 +46,6 @@ class WdynCallback(Callback):
     **options
         Those of `wdyn.watch`.
 
-    Attributes
-    ----------
-    watch
-        The `wdyn.Watch` of the last training, on which more can be logged; None before the first.
-
     Raises
     ------
     TypeError
@@ -61,13 +53,15 @@ class WdynCallback(Callback):
     """
 
     def __init__(self, to: str | os.PathLike[str] | None = None, **options: Any) -> None:
-        inspect.signature(watch).bind(None, to=to, **options)  # a misspelt option should not wait for the model to load
-        self.watch: Watch | None = None
-        self._to, self._options = to, options
-        self._open: ExitStack | None = None
+        self._attempts = Attempts(to, options)
         self._loaded: dict[str, int] | None = None
         self._known: dict[str, Tensor] = {}
         self._loss: Tensor | None = None
+
+    @property
+    def watch(self) -> Watch | None:
+        """The `wdyn.Watch` of the last training, on which more can be logged; None before the first."""
+        return self._attempts.watch
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a checkpoint holds: the count of steps."""
@@ -79,33 +73,28 @@ class WdynCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to record: weights, optimizers and counts of a checkpoint are loaded by now."""
-        if not trainer.is_global_zero:
-            return
-        options = dict(self._options)
-        if trainer.global_step:
-            options["resume"] = options.get("resume") or True
-        to = Path(trainer.default_root_dir) / "run.zarr" if self._to is None else self._to
-        begun = self._begun(trainer)
-        self.watch = watch(pl_module, trainer.optimizers, to=to, **options)
-        self.watch.load_state_dict(begun)
-        with ExitStack() as opened:
-            opened.enter_context(self.watch)
-            opened.enter_context(watch_clipping(self.watch))
-            self._open = opened.pop_all()
+        self._attempts.begin(
+            pl_module,
+            trainer.optimizers,
+            folder=trainer.default_root_dir,
+            count=self._begun(trainer),
+            continues=trainer.global_step > 0,
+            first=trainer.is_global_zero,
+        )
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Add up the parts of a loss, which Lightning has divided by the number of accumulated batches."""
-        if self._open is not None and pl_module.automatic_optimization:
+        if self._attempts.running is not None and pl_module.automatic_optimization:
             self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep what was logged with the weights that this step will change."""
-        if self.watch is None:
+        if (running := self._attempts.running) is None:
             return
-        if len(self.watch.optimizers) == 1:
-            self.watch.count_on(trainer.global_step)  # which holds skipped steps too
+        if len(running.optimizers) == 1:
+            running.count_on(trainer.global_step)  # which holds skipped steps too
         if self._loss is not None:
-            self.watch.log(loss=self._loss)
+            running.log(loss=self._loss)
             self._loss = None
         self._log_metrics(trainer)
 
@@ -119,11 +108,11 @@ class WdynCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the run."""
-        self._close()
+        self._attempts.end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the run."""
-        self._close()
+        self._attempts.end()
 
     def _begun(self, trainer: Trainer) -> dict[str, int]:
         """Give the count to begin with: a checkpoint's, that of the training before, or Lightning's."""
@@ -134,13 +123,8 @@ class WdynCallback(Callback):
 
     def _log_metrics(self, trainer: Trainer) -> None:
         """Log those that are new: the Trainer keeps the old ones beside them."""
-        if self._open is None or self.watch is None:
+        if (running := self._attempts.running) is None:
             return
         metrics = dict(trainer.callback_metrics)
-        self.watch.log(**{name: value for name, value in metrics.items() if value is not self._known.get(name)})
+        running.log(**{name: value for name, value in metrics.items() if value is not self._known.get(name)})
         self._known = metrics
-
-    def _close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Self
 
 from torch import nn
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from wdyn.capture.clipping import watch_clipping
-from wdyn.watching import Watch, watch
+from wdyn.integrations.attempts import Attempts
+from wdyn.watching import Watch
 
 _RECORDED_ANYWAY = frozenset({"learning_rate", "grad_norm", "epoch"})
 """What the Trainer logs and the run holds already: the first two of every step, at the row that they belong to."""
@@ -30,7 +27,7 @@ class WdynCallback(TrainerCallback):
 
     A training that resumes from a checkpoint continues the run from the step of that checkpoint, so rows that came
     after it are superseded. With ``load_best_model_at_end`` the last row is of the last step, before the weights jump
-    back. Only the main process records.
+    back. Of several processes record those that `wdyn.watch` says.
 
     The run is closed when training ends. Nobody tells a callback of an exception: then it is closed when the program
     ends, when the Trainer trains again, by `close`, or at the end of a block::
@@ -45,11 +42,6 @@ class WdynCallback(TrainerCallback):
     **options
         Those of `wdyn.watch`.
 
-    Attributes
-    ----------
-    watch
-        The `wdyn.Watch` of the last training, on which more can be logged; None before the first.
-
     Raises
     ------
     TypeError
@@ -57,16 +49,16 @@ class WdynCallback(TrainerCallback):
     """
 
     def __init__(self, to: str | os.PathLike[str] | None = None, **options: Any) -> None:
-        inspect.signature(watch).bind(None, to=to, **options)  # a misspelt option should not wait for the model to load
-        self.watch: Watch | None = None
-        self._to, self._options = to, options
-        self._open: ExitStack | None = None
+        self._attempts = Attempts(to, options)
+
+    @property
+    def watch(self) -> Watch | None:
+        """The `wdyn.Watch` of the last training, on which more can be logged; None before the first."""
+        return self._attempts.watch
 
     def close(self) -> None:
         """End the recording, where an exception left it open. Safe to call twice."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._attempts.end()
 
     def __enter__(self) -> Self:
         return self
@@ -84,27 +76,25 @@ class WdynCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Begin to record: weights, optimizer and step count of a checkpoint are loaded by now."""
-        if not state.is_world_process_zero or model is None:
+        if model is None:
             return
-        was_cut_off = self._open is not None  # as when the Trainer tries again with smaller batches
+        was_cut_off = self._attempts.running is not None  # as when the Trainer tries again with smaller batches
         self.close()
-        options = dict(self._options)
-        if state.global_step or was_cut_off:
-            options["resume"] = options.get("resume") or True
-        to = Path(args.output_dir or "") / "run.zarr" if self._to is None else self._to
-        self.watch = watch(model, optimizer, to=to, **options)
-        self.watch.load_state_dict({"step": state.global_step})
-        with ExitStack() as opened:
-            opened.enter_context(self.watch)
-            opened.enter_context(watch_clipping(self.watch))
-            self._open = opened.pop_all()
+        self._attempts.begin(
+            model,
+            optimizer,
+            folder=args.output_dir or "",
+            count={"step": state.global_step},
+            continues=was_cut_off or state.global_step > 0,
+            first=state.is_world_process_zero,
+        )
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Take over the Trainer's count, which holds skipped steps too."""
-        if self.watch is not None:
-            self.watch.count_on(state.global_step)
+        if (running := self._attempts.running) is not None:
+            running.count_on(state.global_step)
 
     def on_log(
         self,
@@ -115,8 +105,8 @@ class WdynCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Keep what the Trainer tells of losses and evaluations; its summary comes when the last step was made."""
-        if self.watch is not None:
-            self.watch.log(**{name: value for name, value in (logs or {}).items() if name not in _RECORDED_ANYWAY})
+        if (running := self._attempts.running) is not None:
+            running.log(**{name: value for name, value in (logs or {}).items() if name not in _RECORDED_ANYWAY})
             if "train_runtime" in (logs or {}):
                 self._keep_last(args)
 
@@ -143,5 +133,5 @@ class WdynCallback(TrainerCallback):
 
         Its summary comes before that in some of its versions, and after it in others.
         """
-        if self.watch is not None and args.load_best_model_at_end:
-            self.watch.row()
+        if (running := self._attempts.running) is not None and args.load_best_model_at_end:
+            running.row()
