@@ -1,6 +1,6 @@
-"""Draws the figures of docs/gallery.md, and the page of the run that they are of: ``python docs/gallery.py``.
+"""Draws the figures of docs/gallery.md, and the pages that its screenshots show: ``python docs/gallery.py FOLDER``.
 
-Three small GPTs learn to count, each at a learning rate of its own: a minute in all.
+Three small GPTs learn to count, each at a learning rate of its own, and a fourth fails to: a minute or two in all.
 """
 
 from __future__ import annotations
@@ -30,19 +30,21 @@ def factor(step: int) -> float:
     return 0.55 + 0.45 * math.cos(math.pi * (step - WARMUP) / (STEPS - WARMUP))
 
 
-def train(to: Path, *, rate: float = 1e-3, seed: int = 0) -> None:
-    """Teach a small GPT to count, the learning rate warming up and falling."""
+def train(to: Path, *, rate: float = 1e-3, seed: int = 0, spoilt: int = STEPS) -> None:
+    """Teach a small GPT to count, the learning rate warming up and falling; at step `spoilt` one gradient is NaN."""
     torch.manual_seed(seed)
     model = GPT(Shape(alphabet=16, length=32, layers=6, width=32, dropout=0.0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     what = ("weights", "updates", "gradients", "moments")
     with wdyn.watch(model, optimizer, to=to, every=2, snapshots=30, what=what) as watch:
-        for _ in range(STEPS):
+        for step in range(STEPS):
             tokens = (torch.randint(16, (8, 1)) + torch.arange(33)) % 16
             loss = functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
             optimizer.zero_grad()
             loss.backward()
+            if step == spoilt:
+                model.lm_head.weight.grad[0] = math.nan
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             watch.log(loss=loss.item())
             optimizer.step()
@@ -68,7 +70,10 @@ def main() -> None:
         train(folder / f"{label}.zarr", rate=rate)
     opened = {label: wdyn.open_run(folder / f"{label}.zarr") for label in runs}
     run = opened["usual"]
-    (folder / "usual.html").write_text(wdyn.analyze(run).to_html(), encoding="utf-8")
+    train(folder / "spoilt.zarr", spoilt=200)
+    for name in ("usual", "spoilt"):
+        page = wdyn.analyze(wdyn.open_run(folder / f"{name}.zarr")).to_html()
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
     for measure in (wdyn.init_audit, wdyn.tied_weights, wdyn.depth_growth, wdyn.distribution, wdyn.movement,
                     wdyn.update_sizes, wdyn.learning_rate, wdyn.optimizer_state):  # fmt: skip
         save(wdyn.plot(measure(run)), measure.name)

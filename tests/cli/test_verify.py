@@ -44,3 +44,11 @@ def test_verify__shows_no_character_of_a_name_that_acts(wdyn, saved):
     assert result.exit_code == 1
     assert r"\x1b[2J\u202e[bold]evil" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_verify__writes_a_page(wdyn, saved, tmp_path):
+    (saved / "states/step/c.0").unlink()
+    result = wdyn("verify", saved, "-o", tmp_path / "found.html")
+    assert result.exit_code == 1
+    assert "damaged or missing" in result.stdout
+    assert "states/step/c.0" in (tmp_path / "found.html").read_text()

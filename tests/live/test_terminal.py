@@ -5,11 +5,11 @@ import io
 from rich.console import Console
 
 from wdyn.findings import Finding, Severity
-from wdyn.live.strips import INFINITE, UNKNOWN, Strip
 from wdyn.live.terminal import farewell, screen
 from wdyn.live.views import Glance, Phase, Seen, View
 from wdyn.reports.logged import Logged
 from wdyn.reports.report import Report
+from wdyn.reports.strips import INFINITE, UNKNOWN, Strip
 from wdyn.reports.summary import Summary
 
 HOSTILE = "[bold red]x[/]\x1b[31m\u202eevil"

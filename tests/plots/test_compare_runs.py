@@ -1,4 +1,4 @@
-"""Does the figure of a comparison show curves, bands and bars, and say who ends lowest?"""
+"""Does the figure of a comparison show curves, bands and dots, and say who ends lowest?"""
 
 from __future__ import annotations
 
@@ -50,14 +50,15 @@ def test_plot__draws_a_band_for_repeats_and_a_line_for_each_group() -> None:
     found = result({"a": [4, 2, 1], "b": [4, 3, 2], "c": [4, 4, 3]}, [0, 0, 1])
     figure = plot(found)
     assert drawn(figure) == "a ends lowest: loss 1, against 2 to 3 of the others"
-    curves, bars = figure.axes
+    curves, dots = figure.axes
     names = [text.get_text() for text in curves.get_legend().get_texts()]
     assert names == ["a, 2 runs of equal settings", "c"]
     mean = next(line for line in curves.lines if line.get_label() == "a, 2 runs of equal settings")
     assert mean.get_ydata().tolist() == [4, 2.5, 1.5]
     (band,) = curves.collections
     assert {1.0, 2.0} <= set(band.get_paths()[0].vertices[:, 1].tolist())
-    assert [bar.get_height() for bar in bars.patches] == [3.0, 2.0, 6.0, 5.0]  # qkv first: it moved most
+    assert [line.get_xdata().tolist() for line in dots.lines if line.get_marker() == "o"] == [[3.0, 2.0], [6.0, 5.0]]
+    assert [tick.get_text() for tick in dots.get_yticklabels()] == ["qkv", "o"]  # qkv moved most
 
 
 def test_plot__marks_the_end_of_a_run_that_ends_early() -> None:
@@ -111,12 +112,13 @@ def test_smooth__is_the_moving_median_of_long_curves_and_hides_no_nan() -> None:
     assert np.array_equal(smooth(noisy[:200]), noisy[:200], equal_nan=True)
 
 
-def test_bars__mark_what_is_not_known_and_do_not_call_it_0() -> None:
+def test_dots__mark_what_is_not_known_and_do_not_call_it_0() -> None:
     found = result({"a": [4, 2], "b": [4, 3]}, [0, 1])
     found["moved"][1, 0] = np.nan  # o of b
-    bars = plot(found).axes[1]
-    roles = [tick.get_text() for tick in bars.get_xticklabels()]
-    crosses = [x for line in bars.lines for x in line.get_xdata()]
-    assert [round(float(x)) for x in crosses] == [roles.index("o")]
-    assert bars.get_xlabel().endswith("×: NaN, or not recorded")
-    assert sorted(float(bar.get_height()) for bar in bars.patches if bar.get_height() > 0) == [1.0, 2.0, 4.0]
+    dots = plot(found).axes[1]
+    roles = [tick.get_text() for tick in dots.get_yticklabels()]
+    crosses = [y for line in dots.lines if line.get_marker() == "x" for y in line.get_ydata()]
+    assert [round(float(y)) for y in crosses] == [roles.index("o")]
+    assert dots.get_xlabel().endswith("×: NaN, or not recorded")
+    told = [float(x) for line in dots.lines if line.get_marker() == "o" for x in line.get_xdata()]
+    assert sorted(x for x in told if not np.isnan(x)) == [1.0, 2.0, 4.0]

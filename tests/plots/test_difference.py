@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from wdyn.plots.cells import Cells
 from wdyn.plots.difference import plot
 
 
@@ -70,3 +72,18 @@ def test_plot__without_blocks_shows_the_parameters_that_changed_most():
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["p2 (NaN)", "p1", "p0"]
     assert [bar.get_width() for bar in figure.axes[0].patches] == [0, 0.4, 0.1]
+
+
+def test_plot__tells_what_stands_in_each_cell():
+    (cells,) = (one for one in plot(table(GRID)).findobj(Cells) if isinstance(one, Cells))
+    assert ([row.label for row in cells.rows], cells.columns, cells.what) == (
+        ["q", "v"], (0, 1, 2), "change / norm of a",
+    )  # fmt: skip
+    np.testing.assert_allclose(cells.values, [[0, 0.5, np.nan], [0.01, np.nan, np.nan]])
+
+
+def test_plot__draws_into_an_axes_that_is_given():
+    figure = Figure()
+    ax = figure.subplots()
+    assert plot(table(GRID[:3]), ax=ax) is figure
+    assert ax.get_title(loc="left").replace("\n", " ").startswith("Changed by 0.29 of its norm")

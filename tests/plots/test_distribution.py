@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 import wdyn
 from wdyn import bins
-from wdyn.plots.distribution import density
+from wdyn.plots.distribution import answer, density, shapes
 from wdyn.testing import make_run
 
 
@@ -73,3 +73,19 @@ def test_maps__begin_with_the_first_layer_at_the_top(result: xr.Dataset) -> None
     drawn = [ax for ax in maps if ax.get_title(loc="left")]
     assert len(drawn) == 6
     assert all(ax.get_ylim()[0] > ax.get_ylim()[1] for ax in drawn)
+
+
+def test_figure__of_a_run_that_ended_in_nan_tells_of_the_steps_before():
+    run = make_run(growth_by_layer=3.0, steps=(0, 10, 20, 30, 40), nan_at={})
+    result = wdyn.distribution(run)
+    lost = result.copy(deep=True)
+    spoilt = lost["step"].values > 20
+    for name in ("wasserstein", "std", "std_ratio", "kurtosis"):
+        lost[name][spoilt] = np.nan
+    counts = lost["histogram"].values
+    counts[spoilt, :, -1] = counts[spoilt].sum(-1)
+    counts[spoilt, :, :-1] = 0
+    kept = result.sel(step=slice(None, 20))
+    assert answer(lost) == answer(kept)
+    assert "widened" in answer(lost)
+    assert [one["steps"].tolist() for one in shapes(lost, most=40)] == [[0, 10, 20]] * len(shapes(lost, most=40))

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import wdyn
 from wdyn.errors import InvalidArgument
@@ -189,7 +190,7 @@ def test_movement_figure__of_nan_says_since_when_and_leaves_no_empty_panel() -> 
     (upper,) = [ax for ax in figure.axes if "red: NaN" in ax.get_xlabel()]
     assert [patch.get_xy() for patch in upper.patches if patch.get_label() == "red: NaN"] == [(1, 3)]
     lower = figure.axes[-1]
-    assert "NaN from step 20" in [text.get_text() for text in lower.texts]
+    assert lower.get_title(loc="right") == "NaN from step 20"
 
 
 def test_movement_figure__without_snapshots_is_one_sentence() -> None:
@@ -248,3 +249,13 @@ def test_thinned__keeps_ends_and_extremes_and_nothing_but_points_of_the_line(val
     assert (thin.min(), thin.max()) == (line.min(), line.max())
     assert (np.diff(thin.step) > 0).all()
     np.testing.assert_array_equal(thin, line.sel(step=thin.step))
+
+
+@pytest.mark.parametrize("name", ["init_audit", "tied_weights"])
+def test_plot__into_an_axes_puts_its_title_above_its_legend(name: str, run: xr.DataTree) -> None:
+    figure = Figure(figsize=(8, 5))
+    ax = figure.subplots()
+    plot(getattr(wdyn, name)(run), ax=ax)
+    drawn(figure)
+    (title,) = (text for text in ax.findobj(Text) if text.get_text() and text.get_text() == ax.get_title(loc="left"))
+    assert title.get_window_extent().y0 >= ax.get_legend().get_window_extent().y1 - 1

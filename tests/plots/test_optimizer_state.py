@@ -57,7 +57,8 @@ def test_figure__says_how_far_the_optimizer_steps_and_draws_each_layer(adam: xr.
     for layer, colour in layer_colours([0, 1, 2]).items():
         true = adam["effective_step"].isel(parameter=(adam["layer"] == layer).values).median("parameter")
         np.testing.assert_allclose(lines[colour].get_ydata(), true)
-    np.testing.assert_allclose(panel(figure, "gradient norm").get_lines()[0].get_ydata(), adam["gradient_norm"])
+    (norms,) = panel(figure, "gradient norm,\nas used").get_lines()
+    np.testing.assert_allclose(norms.get_ydata(), adam["gradient_norm"])
     (cells,) = [ax for ax in figure.axes if ax.get_xlabel() == "layer, at step 12"]
     shown = cells.collections[0].get_array().reshape(-1, 3)
     qkv = [text.get_text() for text in cells.get_yticklabels()].index("qkv")
@@ -70,7 +71,7 @@ def test_figure__marks_gradients_that_pile_up(tmp_path: Path) -> None:
     slow = torch.optim.SGD(model.parameters(), lr=1e-5)
     figure = wdyn.plot(record(tmp_path / "run.zarr", model, slow, reset=False))
     assert words(figure).startswith("Gradients pile up: their norm grew ×")
-    assert BAD in {line.get_color() for line in panel(figure, "gradient norm").get_lines()}
+    assert BAD in {line.get_color() for line in panel(figure, "gradient norm,\nas used").get_lines()}
 
 
 def test_figure__says_what_is_broken_or_not_held(tmp_path: Path, adam: xr.Dataset) -> None:

@@ -145,3 +145,14 @@ def test_lines__of_shares_begin_at_0_and_a_ratio_of_decades_has_an_axis_of_decad
     assert panel(figure, "displacement / path length").get_ylim() == pytest.approx((0, 1.08), rel=1e-6)
     assert panel(figure, "decay / whole update").get_ylim()[0] == 0
     assert panel(figure, "rotation / balance of AdamW").get_yscale() == "log"
+
+
+def test_figure__into_an_axes_names_its_rows_as_many_as_can_be_read(adamw: xr.Dataset) -> None:
+    ax = Figure().subplots()
+    wdyn.plot(adamw, ax=ax)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == adamw["parameter"].values[adamw["matrix"].values].tolist()
+    many = adamw.isel(parameter=np.resize(np.flatnonzero(adamw["matrix"]), 200))
+    ax = Figure().subplots()
+    wdyn.plot(many, ax=ax)
+    assert 1 < len(ax.get_yticks()) <= 16

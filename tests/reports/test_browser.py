@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import xarray as xr
 from chromium import Page, chromium, needs_chromium
 
 import wdyn
+from wdyn.reports.verified import Verified
 from wdyn.testing import make_run
 
 AXE = Path(os.environ.get("AXE", Path(__file__).parents[2] / "build" / "axe" / "package" / "axe.min.js"))
@@ -151,7 +153,8 @@ def test_map__tells_parameter_step_and_value_under_the_pointer(tab: Page, run: x
       const data = [...document.querySelectorAll('.wdyn-answer .wdyn-maps')]
         .find(one => one.textContent.includes('update / weights'));
       const plot = data.parentElement.querySelector('.wdyn-plot');
-      plot.scrollIntoView({block: 'center'});
+      plot.scrollIntoView({block: 'start'});
+      scrollBy(0, -150);
       const map = JSON.parse(data.textContent)[0], frame = plot.getBoundingClientRect();
       const middle = (borders, at) => (borders[at] + borders[at + 1]) / 2;
       return [frame.left + frame.width * middle(map.x, 1), frame.top + frame.height * middle(map.y, 2),
@@ -182,3 +185,35 @@ def test_paper__has_no_controls_and_all_evidence(tab: Page) -> None:
     assert tab.run(f"{controls}.filter(one => one.getClientRects().length).length") == 0
     assert tab.paper().startswith(b"%PDF")
     tab.see(width=1200)
+
+
+@pytest.fixture(scope="module")
+def others(run: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pages of a comparison, of a difference and of a verification."""
+    folder = tmp_path_factory.mktemp("others")
+    models = [{"blocks.0.q.weight": torch.ones(2, 2), "b": torch.full((2,), number)} for number in (1.0, 2.0)]
+    joined = wdyn.join_runs(a=run, b=make_run(layers=3, steps=(0, 10)))
+    pages = {
+        "compare": wdyn.analyze(joined, ["compare_runs"]).to_html(),
+        "diff": wdyn.diff(*models).to_html(),
+        "verify": Verified(wdyn.verify(*models)).to_html(),
+    }
+    for name, page in pages.items():
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in pages}
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["compare", "diff", "verify"])
+def test_other_pages__load_fit_a_phone_and_can_be_used_by_everyone(
+    name: str, others: dict[str, Path], tmp_path: Path
+) -> None:
+    with chromium(tmp_path) as browser:
+        page = Page(browser)
+        page.see(width=380, dark=True)
+        page.open(others[name])
+        assert page.errors == []
+        assert page.run("document.documentElement.scrollWidth") <= 380
+        if AXE.exists():
+            page.run(f"{AXE.read_text(encoding='utf-8')}; 0")
+            assert page.run("axe.run(document).then(all => all.violations.map(one => one.id))") == []

@@ -5,8 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
+import wdyn
 from wdyn.findings import Finding, Severity
+from wdyn.reports.strips import recorded, strips
 from wdyn.reports.text import findings, plain, render, verdict
+from wdyn.reports.trends import OVER_TIME
+from wdyn.testing import make_run
 
 
 def test_plain__writes_each_finding_on_one_line(report):
@@ -69,3 +73,27 @@ def test_plain__takes_what_is_laid_out_already():
     from wdyn.reports.text import heading
 
     assert plain(heading("a [b] c")) == "a [b] c\n"
+
+
+def test_render__draws_updates_of_each_layer_over_time_and_colours_a_terminal_alone():
+    run = make_run(layers=2, steps=(0, 1, 2), what=("weights", "updates"))
+    found = wdyn.analyze(run, ["update_sizes"])
+    (first, second) = (one.cells for one in strips(recorded(run)))
+    lines = [line.split() for line in found.to_text().splitlines()]
+    assert ["decoder", "0", first] in [line[:3] for line in lines]
+    assert ["decoder", "1", second] in [line[:3] for line in lines]
+    buffer = io.StringIO()
+    Console(file=buffer, width=120, force_terminal=True, color_system="truecolor").print(render(found))
+    assert "38;2;" in buffer.getvalue()
+    assert "\x1b" not in found.to_text()
+
+
+def test_render__draws_no_layers_where_updates_were_not_recorded():
+    assert OVER_TIME not in wdyn.analyze(make_run(), ["update_sizes"]).to_text()
+
+
+def test_render__draws_the_layers_of_each_of_several_runs():
+    run = make_run(layers=2, steps=(0, 1, 2), what=("weights", "updates"))
+    text = wdyn.analyze(wdyn.join_runs(a=run, b=run), ["update_sizes"]).to_text()
+    assert [f"{OVER_TIME}: {label}" in text for label in "ab"] == [True, True]
+    assert text.count("decoder 0") == 2

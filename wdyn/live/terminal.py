@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from wdyn.live.strips import INFINITE, LEVELS, Strip
 from wdyn.live.views import WORDS, Phase, Seen, View
 from wdyn.reports.escaping import visible
-from wdyn.reports.logged import Logged
+from wdyn.reports.grids import grid_of
 from wdyn.reports.text import STYLES, heading, verdict
+from wdyn.reports.trends import OVER_TIME, curves, layers
 
 _TONES: Final = {
     Phase.WAITING: "dim",
@@ -22,8 +22,6 @@ _TONES: Final = {
     Phase.GONE: "red",
     Phase.UNREADABLE: "red",
 }
-_HEAT: Final = ("#4a3f8f", "#3f5f9f", "#2f7f9f", "#2f9f8f", "#4fb56f", "#8fc94f", "#cfd53f", "#f5e04f")
-"""From small to large; lightness rises, so that it reads without colours too."""
 _MOST_CURVES: Final = 8
 _MOST_FINDINGS: Final = 6
 """So that something else fits a terminal too."""
@@ -53,33 +51,10 @@ def _went(view: View) -> list[RenderableType]:
         return []
     parts: list[RenderableType] = []
     if view.glance.curves:
-        parts += [heading("What was logged"), _curves(view.glance.curves)]
+        parts += [heading("What was logged"), curves(view.glance.curves, most=_MOST_CURVES)]
     if view.glance.strips:
-        parts += [heading("Update ratio by layer, over time"), _strips(view.glance.strips)]
+        parts += [heading(OVER_TIME), layers(view.glance.strips)]
     return parts
-
-
-def _curves(curves: tuple[Logged, ...]) -> Table:
-    grid = _grid(3)
-    for one in curves[:_MOST_CURVES]:
-        grid.add_row(Text(visible(one.name), style="dim"), Text(one.spark, style="cyan"), Text(one.words))
-    if len(curves) > _MOST_CURVES:
-        grid.add_row(Text(f"and {len(curves) - _MOST_CURVES} more", style="dim"))
-    return grid
-
-
-def _strips(strips: tuple[Strip, ...]) -> Table:
-    grid = _grid(3)
-    for one in strips:
-        cells = Text.assemble(*((cell, _heat(cell)) for cell in one.cells))
-        grid.add_row(Text(visible(one.label), style="dim"), cells, Text(f"{one.last:.1e}"))
-    return grid
-
-
-def _heat(cell: str) -> str:
-    if cell in LEVELS:
-        return _HEAT[LEVELS.index(cell)]
-    return "bold red" if cell == INFINITE else "dim"
 
 
 def _found(view: View) -> list[RenderableType]:
@@ -91,7 +66,7 @@ def _found(view: View) -> list[RenderableType]:
 
 def _findings(seen: tuple[Seen, ...]) -> Table:
     first = min((one.step for one in seen), default=-1)
-    grid = _grid(3)
+    grid = grid_of(3)
     for one in seen[:_MOST_FINDINGS]:
         message = Text(visible(one.finding.message))
         if one.step > first:
@@ -100,11 +75,4 @@ def _findings(seen: tuple[Seen, ...]) -> Table:
         grid.add_row(Text(str(severity), style=STYLES[severity]), Text(visible(one.finding.code)), message)
     if len(seen) > _MOST_FINDINGS:
         grid.add_row("", "", Text(f"and {len(seen) - _MOST_FINDINGS} more", style="dim"))
-    return grid
-
-
-def _grid(columns: int) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(columns):
-        grid.add_column(overflow="fold")
     return grid

@@ -8,10 +8,11 @@ from enum import StrEnum
 import xarray as xr
 
 from wdyn.findings import Finding
-from wdyn.live.strips import Strip, strips
 from wdyn.reports.logged import Logged, logged
 from wdyn.reports.report import Report
-from wdyn.reports.summary import Summary, summarize
+from wdyn.reports.strips import Strip, recorded, strips
+from wdyn.reports.summarizing import summarize
+from wdyn.reports.summary import Summary
 
 
 class Phase(StrEnum):
@@ -120,4 +121,4 @@ class View:
 def glance(run: xr.DataTree) -> Glance:
     """Look at an opened run."""
     summary = summarize(run)
-    return Glance(summary, logged(summary.scalars), strips(run))
+    return Glance(summary, logged(summary.scalars), strips(recorded(run)))

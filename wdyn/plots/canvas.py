@@ -20,6 +20,7 @@ WIDTH = 6.4
 """Inches. Read at 360 px on a telephone, 11 points are still 6 there."""
 
 _PIECES = 400  # more than a panel has pixels
+_ABOVE_LEGEND = 24  # points
 _CHARACTERS = 9.2  # of a bold title of 12 points in one inch
 
 
@@ -47,6 +48,16 @@ def new_figure(height: float) -> Figure:
     return figure
 
 
+@contextmanager
+def resting(figure: Figure) -> Iterator[None]:
+    """Draw nothing meanwhile: seaborn draws a whole figure to measure the labels of one of its axes."""
+    figure.set_visible(False)
+    try:
+        yield
+    finally:
+        figure.set_visible(True)
+
+
 def figure_of(ax: Axes) -> Figure:
     """Give the figure that an axes stands in, below any subfigures."""
     held = ax.get_figure()
@@ -66,7 +77,10 @@ def axes_title(ax: Axes, text: str) -> None:
     """Say the answer above an axes that somebody else laid out."""
     figure = figure_of(ax)
     inches = ax.get_position().width * figure.get_figwidth()
-    ax.set_title("\n".join(textwrap.wrap(plain(text), max(20, int(inches * _CHARACTERS)))), loc="left")
+    legend = ax.get_legend()
+    stands_above = legend is not None and legend.get_bbox_to_anchor().y0 >= ax.bbox.y1 - 1
+    lines = textwrap.wrap(plain(text), max(20, int(inches * _CHARACTERS)))
+    ax.set_title("\n".join(lines), loc="left", pad=_ABOVE_LEGEND if stands_above else None)
 
 
 def titled(target: Axes, text: str, *, own: bool) -> Figure:

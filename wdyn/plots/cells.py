@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from wdyn import schema
+
+_PIXELS = 400
+"""Columns of a map beyond which several would fall together."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,23 @@ def tell_steps(
     edges = edges_between(steps), np.arange(len(values) + 1) if borders is None else borders
     told = Cells(values, rows=list(rows), columns=steps.tolist(), over=schema.STEP, what=what, edges=edges)
     ax.add_artist(told)
+
+
+def narrowed(shown: xr.Dataset) -> tuple[xr.Dataset, int]:
+    """Keep as many columns (step) as a map has pixels: of rows that fall together the largest values, and how many."""
+    rows = shown.sizes[schema.STEP]
+    width = max(1, math.ceil(rows / _PIXELS))
+    if width == 1:
+        return shown, 1
+    first = np.arange(0, rows, width)
+    told = np.minimum(first + width // 2, rows - 1)
+    told[0], told[-1] = 0, rows - 1  # the map still reaches from the first row to the last
+    # fmax passes over NaN where a number stands beside it: these are maps of what was seen.
+    largest = {
+        name: (values.dims, np.fmax.reduceat(values.values, first, axis=values.get_axis_num(schema.STEP)))
+        for name, values in shown.items()
+    }
+    return shown.isel({schema.STEP: told}).assign(largest), width
 
 
 def edges_between(middles: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

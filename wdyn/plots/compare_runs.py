@@ -1,4 +1,4 @@
-"""Which run ends lowest, and how far did the weights of each go? Curves with bands, above bars by role."""
+"""Which run ends lowest, and how far did the weights of each go? Curves with bands, above dots by role."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
             target = ax or new_figure(3.4).subplots()
             _curves(target, result)
             return titled(target, answer(result), own=ax is None)
-        figure = new_figure(6.2)
-        upper, lower = figure.subplots(2, 1, height_ratios=[3, 2])
+        heights = [3.2, 0.8 + 0.32 * len(_roles(result))]
+        figure = new_figure(0.6 + sum(heights))
+        upper, lower = figure.subplots(2, 1, height_ratios=heights)
         _curves(upper, result)
-        _bars(lower, result)
+        _dots(lower, result)
         title(figure, answer(result))
         return figure
 
@@ -91,7 +92,8 @@ def _curves(ax: Axes, result: xr.Dataset) -> None:
             _band(ax, result.sel(repeats=number), members, look)
         else:
             _run(ax, at, members[0], look)
-    _scale(ax, result["curve"].values)
+    if _has_decades(result["curve"].values):
+        ax.set_yscale("log")
     on = result.attrs["on"]
     ax.set_xlabel(_UNITS.get(on, plain(on)))
     moving = f", moving median of {len(at) // _WINDOWS}" if len(at) > _MANY else ""
@@ -127,11 +129,10 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, median)
 
 
-def _scale(ax: Axes, values: np.ndarray) -> None:
-    """Use a logarithmic axis where positive values reach over more than a decade: what is low is told apart."""
+def _has_decades(values: np.ndarray) -> bool:
+    """Say whether positive values reach over more than a decade: a logarithmic axis tells apart what is low."""
     finite = values[np.isfinite(values)]
-    if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min():
-        ax.set_yscale("log")
+    return bool(finite.size and finite.min() > 0 and finite.max() > 10 * finite.min())
 
 
 def _left_out(result: xr.Dataset) -> str | None:
@@ -139,27 +140,40 @@ def _left_out(result: xr.Dataset) -> str | None:
     return f"{more} more in grey" if more > 0 else None
 
 
-def _bars(ax: Axes, result: xr.Dataset) -> None:
-    """Draw for each role one bar a group: the mean of how far its runs moved, and a line from least to most."""
-    moved = result["moved"]
-    order = moved.max(schema.RUN).fillna(-1).sortby(moved.max(schema.RUN).fillna(-1), ascending=False)["role"].values
-    roles = order[:_ROLES].tolist()
+def _dots(ax: Axes, result: xr.Dataset) -> None:
+    """Draw for each role one dot a group: the mean of how far its runs moved, and a line from least to most.
+
+    No bars: on a logarithmic axis their lengths would mean nothing.
+    """
+    roles = _roles(result)
+    moved = result["moved"].sel(role=roles)
     looks = {number: look for number, look in _looks(result).items() if number < _NAMED}
-    width = 0.8 / len(looks)
+    apart = 0.7 / len(looks)
     for place, (number, (colour, _, _)) in enumerate(looks.items()):
-        own = moved.isel({schema.RUN: np.flatnonzero(result["group"].values == number)}).sel(role=roles)
+        own = moved.isel({schema.RUN: np.flatnonzero(result["group"].values == number)})
         mean = own.mean(schema.RUN, skipna=False).values
-        x = np.arange(len(roles)) + (place - (len(looks) - 1) / 2) * width
-        ax.bar(x, mean, width=0.9 * width, color=colour)
-        unknown = x[np.isnan(mean)]
-        ax.plot(unknown, np.full(unknown.size, 0.03), "x", color=colour, transform=ax.get_xaxis_transform())
+        rows = np.arange(len(roles)) + (place - (len(looks) - 1) / 2) * apart
+        ax.plot(mean, rows, "o", color=colour, markersize=5)
+        unknown = rows[np.isnan(mean)]
+        ax.plot(np.full(unknown.size, 0.02), unknown, "x", color=colour, transform=ax.get_yaxis_transform())
         if own.sizes[schema.RUN] > 1:
-            ax.vlines(x, own.min(schema.RUN), own.max(schema.RUN), color="0.15", linewidth=1)
-    _scale(ax, moved.where(moved > 0).values)
-    ax.set_xticks(range(len(roles)), [plain(role) for role in roles], rotation=0 if len(roles) < 6 else 20)
+            ax.hlines(rows, own.min(schema.RUN), own.max(schema.RUN), color=colour, linewidth=1)
+    if _has_decades(moved.where(moved > 0).values):
+        ax.set_xscale("log")
+    else:
+        ax.set_xlim(left=min(0.0, ax.get_xlim()[0]))
+    ax.set_yticks(range(len(roles)), [plain(role) for role in roles])
+    ax.set_ylim(len(roles) - 0.5, -0.5)
     steps = sorted(set(result["compared_at"].values.tolist()))
-    ax.set_ylabel("change / first norm")
-    crosses = "; ×: NaN, or not recorded" if moved.sel(role=roles).isnull().any() else ""
-    ax.set_xlabel(f"weights by role, at step {'–'.join(map(str, dict.fromkeys((steps[0], steps[-1]))))}{crosses}")
-    ax.tick_params(axis="x", length=0)
+    crosses = "; ×: NaN, or not recorded" if moved.isnull().any() else ""
+    at = "–".join(map(str, dict.fromkeys((steps[0], steps[-1]))))
+    ax.set_xlabel(f"change of the weights / first norm, at step {at}{crosses}")
+    ax.tick_params(axis="y", length=0)
     sns.despine(ax=ax)
+
+
+def _roles(result: xr.Dataset) -> list[str]:
+    """Give the roles that moved most, the first the most."""
+    most = result["moved"].max(schema.RUN).fillna(-1)
+    roles: list[str] = most.sortby(most, ascending=False)["role"].values[:_ROLES].tolist()
+    return roles

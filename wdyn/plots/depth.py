@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
@@ -17,11 +16,10 @@ from wdyn import schema
 from wdyn.analysis.depth_check import unequal
 from wdyn.analysis.profiles import profiles_of, without_fused
 from wdyn.plots.canvas import new_figure, plain, say, style, thinned, title, titled
-from wdyn.plots.cells import tell_roles
 from wdyn.plots.palette import depth_map, depth_scale, layer_colours
+from wdyn.plots.role_map import name_ticks, role_map
 
 _COLUMNS = 3
-_ANNOTATED = 12  # layers up to which the numbers fit in the cells
 _TICKS = 7  # beside a colour bar
 
 
@@ -65,7 +63,9 @@ def answer(result: xr.Dataset) -> str:
             f"×{float(one.growth.min()):.2f} in layer {low}"
         )
     least, most = f"×{growth.min():.2f}", f"×{growth.max():.2f}"
-    return f"Layers {verb} about alike: std went {least if least == most else f'{least} to {most}'}"
+    if least == most:
+        return f"Layers {verb} about alike: std went {least}"
+    return f"Layers of one role {verb} about alike: std went {least} to {most} between roles"
 
 
 def _flat(result: xr.Dataset) -> xr.Dataset:
@@ -134,29 +134,10 @@ def _growth_map(ax: Axes, growth: xr.DataArray) -> None:
         return
     values = growth.transpose("role", schema.LAYER).values
     reach = max(0.01, float(np.nanmax(np.abs(np.log2(np.where(values > 0, values, np.nan))))))
-    few = growth.sizes[schema.LAYER] <= _ANNOTATED
-    sns.heatmap(
-        np.log2(np.where(values > 0, values, np.nan)),
-        ax=ax,
-        norm=TwoSlopeNorm(0, -reach, reach),
-        cmap="PuOr_r",
-        annot=values if few else False,
-        fmt=".2f",
-        annot_kws={"size": 8},
-        cbar_kws={"label": "growth of std", "pad": 0.01},
-        xticklabels=1 if few else 8,
-        yticklabels=[plain(str(role)) for role in growth["role"].values],
-        linewidths=0.5 if few else 0,
-    )
-    tell_roles(ax, growth, what="growth of std")
-    ax.set_xlabel("layer")
-    _layer_ticks(ax, growth[schema.LAYER].values.tolist())
-    ax.tick_params(axis="y", rotation=0, length=0)
-    bar = ax.collections[0].colorbar
-    assert bar is not None
-    ticks = round_factors(reach)
-    bar.set_ticks([math.log2(tick) for tick in ticks], labels=[f"×{tick:g}" for tick in ticks])
-    bar.minorticks_off()
+    scale = LogNorm(2**-reach, 2**reach)  # no growth in its middle
+    looks = {"hatched: no growth to tell": ~(values > 0)}
+    bar = role_map(ax, growth, scale=scale, what="growth of std", colours="PuOr_r", number=".2f", looks=looks)
+    name_ticks(bar, round_factors(reach), "×{:g}")
 
 
 def round_factors(reach: float) -> list[float]:
@@ -175,9 +156,3 @@ def round_factors(reach: float) -> list[float]:
         if len(found) > 2:
             break
     return found
-
-
-def _layer_ticks(ax: Axes, layers: list[int]) -> None:
-    every = max(1, math.ceil(len(layers) / _ANNOTATED))
-    at = list(range(0, len(layers), every))
-    ax.set_xticks([position + 0.5 for position in at], [str(layers[position]) for position in at], rotation=0)

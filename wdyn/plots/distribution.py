@@ -66,14 +66,14 @@ def answer(result: xr.Dataset) -> str:
 
 def _of_what_is_left(result: xr.Dataset) -> str:
     shown = _flat(result)
-    moved = _distance(shown).isel({schema.STEP: -1}).fillna(0) if shown.sizes["role"] else xr.DataArray(0.0)
-    if not float(moved.max()):
+    moved = _last(shown).fillna(0)
+    if not moved.size or not float(moved.max()):
         return "No distribution has changed"
     role = _farthest(shown)
-    one = shown.sel(role=role)
-    at = {schema.LAYER: int(_distance(one).isel({schema.STEP: -1}).idxmax())}
-    ratio = float(one["std_ratio"].isel({schema.STEP: -1}).sel(at))
-    first, last = one["kurtosis"].sel(at).isel({schema.STEP: [0, -1]}).values
+    at = {schema.LAYER: int(moved.sel(role=role).idxmax())}
+    one = shown.sel({"role": role, schema.STEP: slice(None, int(moved[schema.STEP]))}).sel(at)
+    ratio = float(one["std_ratio"][-1])
+    first, last = one["kurtosis"].isel({schema.STEP: [0, -1]}).values
     where = f"{role}, layer {at[schema.LAYER]}" if at[schema.LAYER] >= 0 else str(role)
     verb = "widened" if ratio >= 1 else "narrowed"
     return f"Distributions {verb}, most in {where}: std ×{ratio:.2f}, kurtosis {first:.1f} to {last:.1f}"
@@ -99,8 +99,15 @@ def _distance(shown: xr.Dataset) -> xr.DataArray:
     return shown["wasserstein"] / first.where(first > 0)
 
 
+def _last(shown: xr.Dataset) -> xr.DataArray:
+    """Give the distance (role, layer) at the last step at which any can be told: NaN ends some runs."""
+    distance = _distance(shown)
+    known = np.flatnonzero(distance.notnull().any(["role", schema.LAYER]).values)
+    return distance.isel({schema.STEP: known[-1] if known.size else -1})
+
+
 def _farthest(shown: xr.Dataset) -> str:
-    last = _distance(shown).isel({schema.STEP: -1}).max(schema.LAYER).fillna(0)
+    last = _last(shown).max(schema.LAYER).fillna(0)
     return str(last["role"].values[int(last.values.argmax())])
 
 
@@ -130,11 +137,7 @@ def _all_ridges(figure: SubFigure, shown: xr.Dataset, words: str) -> None:
 
 def _ridges(ax: Axes, one: xr.Dataset, *, named: bool) -> None:
     """Draw densities at several steps of one role, the first on top, each as high as the others."""
-    counted = one["histogram"].dropna(schema.STEP, how="all")
-    steps = counted[schema.STEP].values
-    kept = np.unique(np.linspace(0, steps.size - 1, min(_RIDGES, steps.size)).round().astype(int))
-    counted = counted.isel({schema.STEP: kept})
-    reach = float(np.abs(quantile(counted, _REACH)).max())
+    counted, reach = _counted(one, most=_RIDGES)
     if not 0 < reach < np.inf:
         say(ax, f"{one['role'].item()}: nothing but zeros")
         return
@@ -171,16 +174,21 @@ def shapes(result: xr.Dataset, *, most: int) -> list[dict[str, Any]]:
     """
     shown, told = _flat(result), []
     for label in shown["role"].values.tolist():
-        counted = shown.sel(role=label)["histogram"].dropna(schema.STEP, how="all")
-        steps = counted[schema.STEP].values
-        kept = np.unique(np.linspace(0, steps.size - 1, min(most, steps.size)).round().astype(int))
-        counted = counted.isel({schema.STEP: kept})
-        reach = float(np.abs(quantile(counted, _REACH)).max()) if kept.size else 0.0
+        counted, reach = _counted(shown.sel(role=label), most=most)
         if 0 < reach < np.inf:
             x, heights = density(counted, reach)
             whose = {"label": label, "role": _row(label, -1).role, "stack": _row(label, -1).stack}
-            told.append(whose | {"x": x, "steps": steps[kept], "y": heights})
+            told.append(whose | {"x": x, "steps": counted[schema.STEP].values, "y": heights})
     return told
+
+
+def _counted(one: xr.Dataset, *, most: int) -> tuple[xr.DataArray, float]:
+    """Keep up to `most` steps of one role, evenly, at which any value was no NaN, and how far these reach from 0."""
+    counted = one["histogram"]
+    known = np.flatnonzero((counted.isel({schema.BIN: slice(None, bins.NAN)}).sum(schema.BIN) > 0).values)
+    kept = np.unique(np.linspace(0, known.size - 1, min(most, known.size)).round().astype(int))
+    counted = counted.isel({schema.STEP: known[kept]})
+    return counted, float(np.abs(quantile(counted, _REACH)).max()) if kept.size else 0.0
 
 
 def density(counted: xr.DataArray, reach: float) -> tuple[Floats, Floats]:

@@ -136,6 +136,6 @@ def _axes(ax: Axes, shown: xr.Dataset, labels: list[str]) -> None:
 def _layer_bar(ax: Axes, layers: list[int]) -> None:
     scale = ScalarMappable(depth_scale(layers), depth_map())
     bar = figure_of(ax).colorbar(scale, ax=ax, orientation="horizontal", aspect=40, fraction=0.04, pad=0.02)
-    bar.set_label("layer (black: outside blocks)", fontsize=8)
+    bar.set_label("layer (colourless: outside blocks)", fontsize=8)
     bar.locator = MaxNLocator(min(8, math.ceil(max(layers)) + 1), integer=True)
     bar.update_ticks()

@@ -111,7 +111,7 @@ def _norms(ax: Axes, result: xr.Dataset) -> None:
     if broken.size:
         top = np.ones(broken.size)
         ax.plot(broken, top, "x", color=INK, transform=ax.get_xaxis_transform(), clip_on=False, label="not finite")
-    if (finite > 0).all():
+    if 0 < 10 * float(finite.min()) < float(finite.max()):
         ax.set_yscale("log")
     ax.legend(fontsize=8, frameon=False)
     _steps(ax, "gradient norm")

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from wdyn import schema
 from wdyn.analysis.movement_check import at_snapshots, first_nonfinite
-from wdyn.plots.canvas import new_figure, plain, say, short, style, title, titled
-from wdyn.plots.cells import tell_roles
+from wdyn.plots.canvas import new_figure, say, style, title, titled
 from wdyn.plots.palette import BAD, ODD, SERIES
+from wdyn.plots.role_map import MOST_BARS, bars, grid, logarithmic, role_map
 
-_ANNOTATED = 12  # layers up to which the numbers fit in the cells
-_MOST = 12  # parameters outside blocks that fit
+_WHAT = "change / first norm"
+_APART = 0.12  # of the height, between two names
 
 
 def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
@@ -37,13 +34,14 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
             if shown is None:
                 say(target, "No two snapshots of finite weights: how far they moved cannot be told.")
             else:
-                _upper(target, shown, _by_layer(shown))
+                _upper(target, shown)
             return titled(target, answer(result), own=ax is None)
-        table = _by_layer(shown)
-        high = 0.9 + 0.3 * max(4, min(_MOST, table.sizes["role"]))
+        inside = _inside(shown)
+        rows = len(grid(inside).roles) or min(MOST_BARS, shown.sizes[schema.PARAMETER])
+        high = 0.9 + 0.3 * max(4, rows)
         figure = new_figure(0.7 + high + 2.1)
         upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[high, 2.0]))
-        _upper(upper.subplots(), shown, table)
+        _upper(upper.subplots(), shown)
         _cohorts(lower.subplots(), result)
         title(figure, answer(result))
         return figure
@@ -92,93 +90,38 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _by_layer(shown: xr.Dataset) -> xr.Dataset:
-    """Relative change at the last snapshot, the root mean square over the weights of a role in a layer: (role, layer).
-
-    ``there`` and ``struck`` tell which cells have a weight, and which have one that is NaN or infinite. Without
-    blocks: (role, 1), one row a parameter.
-    """
+def _inside(shown: xr.Dataset) -> xr.Dataset:
+    """Keep the matrices that stand in a block, as they were at the last snapshot."""
     last = shown[["relative", "nonfinite"]].isel({schema.STEP: -1})
     inside = (last["layer"] >= 0).values & (last["kind"] == schema.Kind.WEIGHT).values
-    if not inside.any():
-        size = last["relative"].fillna(-1)
-        last = last.sortby(size, ascending=False).isel({schema.PARAMETER: slice(_MOST)})
-        labels, layers = last[schema.PARAMETER].values, np.full(last.sizes[schema.PARAMETER], -1)
+    return last.isel({schema.PARAMETER: inside})
+
+
+def _upper(ax: Axes, shown: xr.Dataset) -> None:
+    step, inside = int(shown[schema.STEP].values[-1]), _inside(shown)
+    if inside.sizes[schema.PARAMETER]:
+        _map(ax, inside, step)
     else:
-        last = last.isel({schema.PARAMETER: inside})
-        several = len(set(last["stack"].values.tolist())) > 1
-        both = zip(last["stack"].values, last["role"].values, strict=True)
-        labels = np.array([f"{stack} {role}" if several else str(role) for stack, role in both])
-        layers = last["layer"].values
-    rows, columns = list(dict.fromkeys(labels.tolist())), sorted(set(layers.tolist()))
-    at = (np.array([rows.index(label) for label in labels]), np.searchsorted(columns, layers))
-    shape = (len(rows), len(columns))
-    squares, count, struck = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    np.add.at(squares, at, last["relative"].values ** 2)
-    np.add.at(count, at, 1)
-    np.add.at(struck, at, last["nonfinite"].values > 0)
-    relative = np.sqrt(squares / np.where(count > 0, count, np.nan))
-    cells = {"relative": relative, "there": count > 0, "struck": struck > 0}
-    dims = ("role", schema.LAYER)
-    return xr.Dataset({name: (dims, values) for name, values in cells.items()}, {"role": rows, schema.LAYER: columns})
+        bars(ax, shown["relative"].isel({schema.STEP: -1}), what=f"{_WHAT}, step {step}")
 
 
-def _upper(ax: Axes, shown: xr.Dataset, table: xr.Dataset) -> None:
-    step = int(shown[schema.STEP].values[-1])
-    if table[schema.LAYER].values.tolist() == [-1]:
-        names = [plain(short(name)) for name in table["role"].values.tolist()]
-        ax.barh(range(len(names)), np.nan_to_num(table["relative"].values[:, 0]), color=SERIES[1], height=0.6)
-        ax.set_yticks(range(len(names)), names)
-        ax.invert_yaxis()
-        ax.set_xlabel(f"change / first norm, step {step}")
-        sns.despine(ax=ax)
-        return
-    _map(ax, table, step)
-
-
-def _map(ax: Axes, table: xr.Dataset, step: int) -> None:
-    values = table["relative"].values
-    moved = values[values > 0]
-    if not moved.size:
+def _map(ax: Axes, inside: xr.Dataset, step: int) -> None:
+    """Draw the root mean square of the relative changes of the weights of a role in a layer."""
+    where = grid(inside)
+    count = where.total(np.ones(inside.sizes[schema.PARAMETER]))
+    values = (where.total(inside["relative"].values ** 2) / count.where(count > 0)) ** 0.5
+    there, struck = count.values > 0, where.total(inside["nonfinite"].values > 0).values > 0
+    scale = logarithmic(values.values)
+    if scale is None:
         say(ax, f"No weight in a block had moved at step {step}.")
         return
-    low, high = moved.min(), moved.max()
-    few = table.sizes[schema.LAYER] <= _ANNOTATED
-    sns.heatmap(
-        np.where(values > 0, values, np.nan),
-        ax=ax,
-        norm=LogNorm(low, max(high, 1.05 * low)),
-        cmap="crest",
-        annot=values if few else False,
-        fmt=".2g",
-        annot_kws={"size": 8},
-        cbar_kws={"label": "change / first norm", "pad": 0.01},
-        xticklabels=False,
-        yticklabels=[plain(str(role)) for role in table["role"].values],
-        linewidths=0.5 if few else 0,
-    )
-    every = max(1, math.ceil(table.sizes[schema.LAYER] / _ANNOTATED))
-    at = list(range(0, table.sizes[schema.LAYER], every))
-    ax.set_xticks([position + 0.5 for position in at], [str(table[schema.LAYER].values[p]) for p in at], rotation=0)
-    tell_roles(ax, table["relative"], what="change / first norm")
-    told = _mark_cells(ax, table)
-    ax.set_xlabel(f"layer, at step {step}" + (f" ({', '.join(told)})" if told else ""))
-    ax.tick_params(axis="y", rotation=0, length=0)
-
-
-def _mark_cells(ax: Axes, table: xr.Dataset) -> list[str]:
-    """Give cells without a change a look by what they are; say which looks there are."""
-    there, struck, values = (table[name].values for name in ("there", "struck", "relative"))
-    looks: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
-        ("grey: did not move", there & (values == 0), {"facecolor": "0.75"}),
-        ("hatched: nothing there", ~there, {"facecolor": "white", "edgecolor": "0.85", "hatch": "////"}),
-        ("red: NaN", struck, {"facecolor": BAD}),
-        ("dotted: began at zero", there & ~struck & np.isnan(values), {"facecolor": "white", "hatch": ".."}),
-    )
-    for text, cells, look in looks:
-        for row, column in np.argwhere(cells):
-            ax.add_patch(Rectangle((column, row), 1, 1, linewidth=0, label=text, zorder=1.5, **look))
-    return [text for text, cells, _ in looks if cells.any()]
+    looks = {
+        "grey: did not move": there & (values.values == 0),
+        "hatched: nothing there": ~there,
+        "red: NaN": struck,
+        "dotted: began at zero": there & ~struck & np.isnan(values.values),
+    }
+    role_map(ax, values, scale=scale, what=_WHAT, looks=looks, when=f", at step {step}")
 
 
 def _cohorts(ax: Axes, result: xr.Dataset) -> None:
@@ -193,41 +136,24 @@ def _cohorts(ax: Axes, result: xr.Dataset) -> None:
     if not ends:
         say(ax, "Every cohort holds a weight that is NaN or infinite, or began at zero.")
         return
-    _name_ends(ax, sorted(ends), float(at_snapshots(result)[schema.STEP].values[-1]))
     if (result["nonfinite"] > 0).any():
         begun = first_nonfinite(result)[0]
         ax.axvline(begun, color=BAD, linestyle="--", linewidth=1.2)
-        ax.annotate(
-            f"NaN from step {begun}",
-            (begun, 0.97),
-            xycoords=("data", "axes fraction"),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            color=BAD,
-            ha="right",
-            va="top",
-            fontsize=9,
-        )
+        ax.set_title(f"NaN from step {begun}", loc="right", color=BAD, fontsize=9, pad=4)
     ax.set_xlabel("step")
-    ax.set_ylabel("change / first norm")
+    ax.set_ylabel(_WHAT)
     ax.set_ylim(bottom=-0.06 * ax.get_ylim()[1])  # so that what did not move stands clear of the axis
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    _name_ends(ax, sorted(ends))
     sns.despine(ax=ax)
 
 
-def _name_ends(ax: Axes, ends: list[tuple[float, str, str]], at: float) -> None:
-    """Write each name beside the end of its line, pushed apart where lines end together."""
-    apart = 0.13 * max([1e-12, *(value for value, _, _ in ends)])
+def _name_ends(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Write each name beside the axes, at the height at which its line ends, pushed apart where lines end together."""
+    low, high = ax.get_ylim()
     lowest = -math.inf
     for value, cohort, colour in ends:
-        lowest = max(value, lowest + apart)
-        ax.annotate(
-            cohort,
-            (at, lowest),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=9,
-            annotation_clip=False,
-        )
+        lowest = max(value, lowest + _APART * (high - low))
+        at = (1.01, (lowest - low) / (high - low))
+        ax.text(*at, cohort, transform=ax.transAxes, color=colour, va="center", fontsize=9)

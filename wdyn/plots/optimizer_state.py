@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
@@ -17,10 +14,9 @@ from wdyn import schema
 from wdyn.analysis.optimizer_state_check import find_pile, is_pile
 from wdyn.analysis.optimizer_state_rules import correction_ends
 from wdyn.plots.canvas import figure_of, new_figure, plain, say, short, style, thinned, title, titled
-from wdyn.plots.cells import tell_roles
 from wdyn.plots.palette import BAD, GREY, INK, SERIES, depth_map, depth_scale, layer_colours
+from wdyn.plots.role_map import grid, logarithmic, role_map
 
-_ANNOTATED = 12  # layers up to which the numbers fit in the cells
 _FEW = 4  # parameters that can be told apart without depth
 _LEAST_REACH = 1.5  # from one end of the colours to the other: smaller differences are none to look at
 _EARLY = 2.0  # correction up to which the phase is shaded, as the check has it
@@ -35,12 +31,13 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
         if ax is not None:
             _over_time(ax, result)
             return titled(ax, answer(result), own=False)
-        table, norms = _by_layer(result), result["gradient_norm"].dropna(schema.STEP)
-        heights = [0.9 + 0.28 * max(3, table.sizes["role"])] * bool(table.size) + [2.3] + [1.3] * bool(norms.size)
+        inside, norms = _inside(result), result["gradient_norm"].dropna(schema.STEP)
+        rows = len(grid(inside).roles)
+        heights = [0.9 + 0.28 * max(3, rows)] * bool(inside.size) + [2.3] + [1.3] * bool(norms.size)
         figure = new_figure(0.7 + sum(heights))
         axes = list(np.atleast_1d(figure.subplots(len(heights), 1, height_ratios=heights)))
-        if table.size:
-            _map(axes.pop(0), table, result)
+        if inside.size:
+            _map(axes.pop(0), inside, result)
         _over_time(axes.pop(0), result)
         if norms.size:
             _gradient(axes.pop(0), result, norms)
@@ -91,58 +88,30 @@ def _label(result: xr.Dataset) -> str:
     return "rms of the update" if _steps(result)[1] else "effective step"
 
 
-def _by_layer(result: xr.Dataset) -> xr.DataArray:
-    """Step at the last row, root mean square over the weights of a role in a layer: (role, layer); may be empty."""
-    last = _steps(result)[0]
+def _inside(result: xr.Dataset) -> xr.DataArray:
+    """Keep the steps of the matrices that stand in a block, at the last row; may be empty."""
+    told = _steps(result)[0]
     inside = (result["layer"] >= 0).values & (result["kind"] == schema.Kind.WEIGHT).values
-    if not last.sizes[schema.STEP] or not inside.any():
-        return xr.DataArray(np.empty((0, 0)), dims=("role", schema.LAYER))
-    squares = last.isel({schema.STEP: -1, schema.PARAMETER: np.flatnonzero(inside)}) ** 2
-    several = len(set(squares["stack"].values.tolist())) > 1
-    both = zip(squares["stack"].values, squares["role"].values, strict=True)
-    labels = [f"{stack} {role}" if several else str(role) for stack, role in both]
-    rows, columns = list(dict.fromkeys(labels)), sorted(set(squares["layer"].values.tolist()))
-    at = (np.array([rows.index(label) for label in labels]), np.searchsorted(columns, squares["layer"].values))
-    total, count = np.zeros((2, len(rows), len(columns)))
-    known = squares.notnull().values
-    np.add.at(total, at, np.where(known, squares.values, 0.0))
-    np.add.at(count, at, known)
-    values = np.sqrt(total / np.where(count > 0, count, np.nan))
-    return xr.DataArray(values, {"role": rows, schema.LAYER: columns}, dims=("role", schema.LAYER))
+    return told.isel({schema.PARAMETER: np.flatnonzero(inside), schema.STEP: slice(-1, None)})
 
 
-def _map(ax: Axes, table: xr.DataArray, result: xr.Dataset) -> None:
-    values = np.where(table.values > 0, table.values, np.nan)
-    if np.isnan(values).all():
+def _map(ax: Axes, inside: xr.DataArray, result: xr.Dataset) -> None:
+    """Draw the root mean square of the steps of the weights of a role in a layer."""
+    where, squares = grid(inside), inside.values[0] ** 2
+    known = where.total(~np.isnan(squares))
+    values = (where.total(np.nan_to_num(squares)) / known.where(known > 0)) ** 0.5
+    scale = logarithmic(values.values, least=_LEAST_REACH)
+    if scale is None:
         say(ax, "No step of a weight in a block can be told.")
         return
-    low, high = _wide(np.nanmin(values), np.nanmax(values), _LEAST_REACH)
-    few = table.sizes[schema.LAYER] <= _ANNOTATED
-    step = int(_steps(result)[0][schema.STEP].values[-1])
-    sns.heatmap(
-        values,
-        ax=ax,
-        norm=LogNorm(low, high),
-        cmap="crest",
-        annot=few and table.sizes[schema.LAYER] <= 8,
-        fmt=".1e",
-        annot_kws={"size": 8},
-        cbar_kws={"label": _label(result), "pad": 0.01},
-        xticklabels=False,
-        yticklabels=[plain(role) for role in table["role"].values.tolist()],
-        linewidths=0.5 if few else 0,
-    )
-    tell_roles(ax, table, what=_label(result))
-    bar = ax.collections[0].colorbar
-    assert bar is not None
-    ticks = np.geomspace(low, high, 3)
-    bar.set_ticks(ticks.tolist(), labels=[f"{tick:.1e}" for tick in ticks])
-    bar.minorticks_off()
-    every = max(1, math.ceil(table.sizes[schema.LAYER] / _ANNOTATED))
-    at = list(range(0, table.sizes[schema.LAYER], every))
-    ax.set_xticks([one + 0.5 for one in at], [str(table[schema.LAYER].values[one]) for one in at], rotation=0)
-    ax.set_xlabel(f"layer, at step {step}")
-    ax.tick_params(axis="y", rotation=0, length=0)
+    there = where.total(np.ones(squares.size)).values > 0
+    looks = {
+        "grey: no step": there & (values.values == 0),
+        "hatched: nothing there": ~there,
+        "dotted: not told": there & np.isnan(values.values),
+    }
+    when = f", at step {int(inside[schema.STEP].values[0])}"
+    role_map(ax, values, scale=scale, what=_label(result), looks=looks, when=when)
 
 
 def _over_time(ax: Axes, result: xr.Dataset) -> None:
@@ -169,6 +138,7 @@ def _over_time(ax: Axes, result: xr.Dataset) -> None:
     ax.set_xlabel("step")
     ax.set_ylabel(_label(result))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _whole_time(ax, result)
     sns.despine(ax=ax)
 
 
@@ -222,22 +192,26 @@ def _gradient(ax: Axes, result: xr.Dataset, norms: xr.DataArray) -> None:
         ax.plot(piled[schema.STEP], piled, color=BAD, linewidth=2.0, label="piles up")
         ax.legend(fontsize=8, frameon=False)
     ax.set_xlabel("step")
-    ax.set_ylabel("gradient norm")
+    ax.set_ylabel("gradient norm,\nas used")  # which is after clipping
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(3))
+    _whole_time(ax, result)
     sns.despine(ax=ax)
 
 
+def _whole_time(ax: Axes, result: xr.Dataset) -> None:
+    """Let panels be read one below the other, also where one has no numbers any more."""
+    first, last = result[schema.STEP].values[[0, -1]].tolist()
+    more = 0.02 * max(1, last - first)
+    ax.set_xlim(first - more, last + more)
+
+
 def _log_ticks(ax: Axes) -> None:
-    low, high = _wide(*ax.get_ylim(), 10.0)
+    low, high = ax.get_ylim()
+    more = max(1.0, np.sqrt(10 * low / high))  # a decade at least
+    low, high = low / more, high * more
     ax.set_ylim(low, high)
     subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
     ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
     ax.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
     ax.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _wide(low: float, high: float, least: float) -> tuple[float, float]:
-    """Give a range around another one, the ratio of whose ends is `least` or more."""
-    more = max(1.0, np.sqrt(least * low / high))
-    return low / more, high * more

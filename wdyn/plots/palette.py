@@ -18,7 +18,7 @@ GOOD, BAD, ODD = "#0072B2", "#D55E00", "#E69F00"
 SERIES = (INK, GOOD, BAD, "#009E73")
 """For the few lines that are no layers."""
 
-_LIGHTEST = 0.9  # the end of viridis is too pale for lines on white
+_LIGHTEST = 0.85  # the end of viridis is too pale for lines on white
 
 
 def depth_map() -> Colormap:

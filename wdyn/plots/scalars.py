@@ -13,11 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from wdyn import schema
 from wdyn.plots.canvas import new_figure, plain, say, short, style, title, titled
-from wdyn.plots.palette import GREY, INK, SERIES
+from wdyn.plots.palette import BAD, GREY, INK, SERIES
 from wdyn.reading.curves import curves, is_loss, is_rate, silent_after
 
 _MOST = 6  # small panels
 _COLUMNS = 2
+_ENDED = "silent_after"
 
 Curves = dict[str, xr.DataArray]
 
@@ -59,7 +60,7 @@ def answer(scalars: xr.Dataset) -> str:
     first, last = float(curve[0]), float(curve[-1])
     if f"{first:.3g}" == f"{last:.3g}":
         return f"{name} began and ended at {first:.3g}"
-    ended = silent_after(curves(scalars)[name])
+    ended = curve.attrs[_ENDED]
     tail = f", and is NaN or not logged after step {ended}" if ended >= 0 else ""
     return f"{name} {'fell' if last < first else 'rose'} from {first:.3g} to {last:.3g}{tail}"
 
@@ -75,7 +76,8 @@ def resume_points(scalars: xr.Dataset) -> dict[int, int]:
 
 def _numbers(scalars: xr.Dataset) -> Curves:
     """Drop the steps at which a curve has no value: not all are logged at every one."""
-    known = {name: curve.dropna(schema.STEP) for name, curve in curves(scalars).items()}
+    told = curves(scalars).items()
+    known = {name: curve.dropna(schema.STEP).assign_attrs({_ENDED: silent_after(curve)}) for name, curve in told}
     return {name: curve for name, curve in known.items() if curve.size}
 
 
@@ -115,6 +117,9 @@ def _panel(ax: Axes, found: Curves, resumed: dict[int, int], *, named: bool) -> 
         sns.lineplot(
             x=curve[schema.STEP].values, y=curve.values, ax=ax, color=colour, linewidth=1.2, estimator=None, label=label
         )
+        if curve.attrs[_ENDED] >= 0:
+            said = "NaN or not logged from here on" if named else None
+            ax.plot(curve[schema.STEP][-1], curve[-1], "x", color=BAD, markersize=7, markeredgewidth=2, label=said)
     for number, step in resumed.items():
         ax.axvline(step, color=GREY, linewidth=0.8, zorder=0)
         if named:
@@ -122,10 +127,12 @@ def _panel(ax: Axes, found: Curves, resumed: dict[int, int], *, named: bool) -> 
                 f"attempt {number}", (step, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
                 textcoords="offset points", va="top", fontsize=8, color=INK,
             )  # fmt: skip
-    if ax.get_legend() is not None:
+    if ax.get_legend_handles_labels()[1]:
         ax.legend(fontsize=8, frameon=False)
     ax.set_xlabel("step")
     ax.set_ylabel(plain(_label(list(found))))
+    if all(map(is_rate, found)):
+        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))  # a constant one is no wave of its last digits
     ax.xaxis.set_major_locator(MaxNLocator(6 if named else 5, integer=True))
     sns.despine(ax=ax)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -15,6 +17,7 @@ from wdyn.plots.canvas import new_figure, plain, say, short, style, titled
 from wdyn.plots.palette import BAD, GOOD, ODD
 
 _MOST = 16  # pairs that fit one figure
+_SQUARES = 200
 _STATES = {"shared": ("one weight", GOOD), "equal": ("equal values only", ODD), "apart": ("apart", BAD)}
 
 
@@ -52,12 +55,15 @@ def _lines(ax: Axes, result: xr.Dataset) -> None:
     steps = result[schema.STEP].values
     for row in range(result.sizes["pair"]):
         states = _states(result.isel(pair=row))
+        ends = [0, *(np.flatnonzero(states[1:] != states[:-1]) + 1).tolist(), len(states)]
+        kept = _few(states, ends)
         for state, (_, colour) in _STATES.items():
-            at = steps[states == state]
+            at = steps[kept & (states == state)]
             ax.scatter(at, np.full(at.size, row), color=colour, s=26, marker="s", zorder=3)
-        for here, after, begin, end in zip(states[:-1], states[1:], steps[:-1], steps[1:], strict=True):
-            if here == after and here in ("shared", "equal"):
-                ax.plot([begin, end], [row, row], color=_STATES[here][1], linewidth=5, solid_capstyle="butt", zorder=2)
+        for first, behind in pairwise(ends):
+            if behind - first > 1 and (state := states[first]) in ("shared", "equal"):
+                reach = steps[[first, behind - 1]]
+                ax.plot(reach, [row, row], color=_STATES[state][1], linewidth=5, solid_capstyle="butt", zorder=2)
     labels = [
         plain(f"{short(n)}\n= {short(p)}") for n, p in zip(result["name"].values, result["partner"].values, strict=True)
     ]
@@ -68,6 +74,13 @@ def _lines(ax: Axes, result: xr.Dataset) -> None:
     keys = [Line2D([], [], color=colour, marker="s", linestyle="", label=text) for text, colour in _STATES.values()]
     ax.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, frameon=False, borderpad=0)
     sns.despine(ax=ax)
+
+
+def _few(states: np.ndarray, ends: list[int]) -> np.ndarray:
+    """Choose the rows that have a square of their own: at all of them, many would lie in one place."""
+    kept: np.ndarray = np.arange(len(states)) % max(1, len(states) // _SQUARES) == 0
+    kept[ends[:-1]] = kept[np.array(ends[1:]) - 1] = True
+    return kept
 
 
 def _states(one: xr.Dataset) -> np.ndarray:

@@ -10,21 +10,18 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import QuadMesh
-from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from wdyn import schema
 from wdyn.analysis.skipping import REMEDY, SKIPPED
 from wdyn.analysis.update_sizes_check import GUIDE, check
-from wdyn.plots.canvas import figure_of, new_figure, plain, short, style, thinned, title, titled
-from wdyn.plots.cells import Row, edges_between, tell_steps
-from wdyn.plots.palette import BAD, GREY, INK, depth_map, depth_scale, layer_colours
+from wdyn.plots.canvas import new_figure, plain, style, thinned, title, titled
+from wdyn.plots.cells import narrowed
+from wdyn.plots.palette import INK, depth_map, depth_scale, layer_colours
+from wdyn.plots.update_maps import height_of, one_map, small_maps
 
-_COLUMNS = 3
-_MOST = 12  # matrices outside blocks that fit into one map
-_REACH = 2.0  # decades to either side of the guide that have a colour of their own
+_MAPPED = ("update_ratio", "nonfinite")
 _LINES = {
     "update_cosine": ("cosine with the update before", 0.0),
     "efficiency": ("displacement / path length", None),
@@ -39,21 +36,19 @@ def plot(result: xr.Dataset, *, ax: Axes | None = None) -> Figure:
 
     With `ax` one map of all matrices. What was not recorded is named below, with the reason.
     """
-    shown = result.isel({schema.PARAMETER: np.flatnonzero(_shown(result))})
+    shown = result[[*_MAPPED, *_LINES]].isel({schema.PARAMETER: np.flatnonzero(_shown(result))})
+    mapped, together = narrowed(shown[list(_MAPPED)])
     with style():
         if ax is not None:
-            mesh = _map(ax, shown)
-            figure_of(ax).colorbar(mesh, ax=ax, label="update / weights", ticks=_ticks(), extend="both")
-            ax.set_xlabel("step")
+            one_map(ax, mapped)
             return titled(ax, answer(result), own=False)
-        maps = _maps(shown)
         drawn = [name for name in _LINES if (np.abs(shown[name]) > 0).any()]
-        missing = _looks(shown) + _missing(result)
-        heights = [1.6 * math.ceil(len(maps) / _COLUMNS) + 0.3, 1.7 * math.ceil(len(drawn) / 2), 0.2 * len(missing)]
+        missing = _looks(mapped, together) + _missing(result)
+        heights = [height_of(mapped), 1.7 * math.ceil(len(drawn) / 2), 0.2 * len(missing)]
         used = [height for height in heights if height]
         figure = new_figure(0.7 + sum(used))
         rows = iter(np.asarray(figure.subfigures(len(used), 1, squeeze=False, height_ratios=used)).flat)
-        _small_maps(next(rows), maps)
+        small_maps(next(rows), mapped)
         if drawn:
             _over_time(next(rows), shown, drawn)
         if missing:
@@ -96,89 +91,6 @@ def _shown(result: xr.Dataset) -> np.ndarray:
     """Choose the matrices; everything, where there is none."""
     matrix = result["matrix"].values
     return np.asarray(matrix if matrix.any() else np.ones_like(matrix))
-
-
-def _maps(shown: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Part the matrices by role, with their tower where there are several; those outside blocks stand together."""
-    inside = shown["layer"].values >= 0
-    named = len(set(shown["stack"].values[inside].tolist())) > 1
-    both = zip(shown["stack"].values.tolist(), shown["role"].values.tolist(), inside.tolist(), strict=True)
-    labels = [(f"{stack} {role}" if named else role) if block else "" for stack, role, block in both]
-    maps = {
-        label: shown.isel({schema.PARAMETER: [at for at, one in enumerate(labels) if one == label]}).sortby("layer")
-        for label in dict.fromkeys(labels)
-        if label
-    }
-    if not inside.all():
-        rest = shown.isel({schema.PARAMETER: np.flatnonzero(~inside)[:_MOST]})
-        maps["outside blocks" if maps else "all"] = rest
-    return maps
-
-
-def _small_maps(figure: SubFigure, maps: dict[str, xr.Dataset]) -> None:
-    columns = min(_COLUMNS, len(maps)) or 1
-    axes = figure.subplots(math.ceil(len(maps) / columns) or 1, columns, squeeze=False)
-    scale = ScalarMappable(_scale(), _colours())
-    for number, ax in enumerate(axes.flat):
-        if number >= len(maps):
-            ax.set_axis_off()
-            continue
-        label, one = list(maps.items())[number]
-        _map(ax, one)
-        ax.set_title(plain(label), loc="left", pad=4)
-        if number + columns >= len(maps):
-            ax.set_xlabel("step")
-        if number % columns == 0 and (one["layer"] >= 0).any():
-            ax.set_ylabel("layer")
-    bar = figure.colorbar(scale, ax=axes.ravel().tolist(), aspect=25, pad=0.01, extend="both", ticks=_ticks())
-    bar.set_label("update / weights")
-    bar.ax.set_yticklabels([f"$10^{{{at}}}$" for at in _ticks()])
-
-
-def _map(ax: Axes, one: xr.Dataset) -> QuadMesh:
-    """Draw log10 of the update ratio by row and step; grey where nothing moved, red where updates are not finite."""
-    ratio = one["update_ratio"].transpose(schema.PARAMETER, schema.STEP).values
-    told = np.log10(np.where((ratio > 0) & np.isfinite(ratio), ratio, np.nan))
-    steps = one[schema.STEP].values
-    edges = edges_between(steps), np.arange(len(ratio) + 1)
-    ax.set_facecolor(GREY)
-    mesh = ax.pcolormesh(*edges, told, cmap=_colours(), norm=_scale(), rasterized=True)
-    bad = (one["nonfinite"] > 0).transpose(schema.PARAMETER, schema.STEP).values
-    if bad.any():
-        ax.pcolormesh(*edges, np.where(bad, 1.0, np.nan), cmap=ListedColormap([BAD]), rasterized=True)
-    tell_steps(ax, ratio, rows=_rows(one), steps=steps, what="update / weights")
-    ax.grid(visible=False)
-    ax.invert_yaxis()
-    ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    every = max(1, math.ceil(len(ratio) / 6)) if (one["layer"] >= 0).all() else 1
-    at = np.arange(0, len(ratio), every)
-    ax.set_yticks(at + 0.5, [_row(one, row) for row in at.tolist()])
-    ax.tick_params(axis="y", length=0)
-    return mesh
-
-
-def _row(one: xr.Dataset, at: int) -> str:
-    layer = int(one["layer"].values[at])
-    return str(layer) if layer >= 0 else plain(short(str(one[schema.PARAMETER].values[at]), 14))
-
-
-def _rows(one: xr.Dataset) -> list[Row]:
-    names = (schema.PARAMETER, "role", "stack", "layer")
-    return [Row(*row) for row in zip(*(one[name].values.tolist() for name in names), strict=True)]
-
-
-def _scale() -> Normalize:
-    middle = math.log10(GUIDE)
-    return Normalize(middle - _REACH, middle + _REACH)
-
-
-def _ticks() -> list[int]:
-    middle, reach = round(math.log10(GUIDE)), round(_REACH)
-    return list(range(middle - reach, middle + reach + 1))
-
-
-def _colours() -> str:
-    return "PRGn_r"  # white at the guide; its ends, and what is red, are told apart by every kind of eye
 
 
 def _over_time(figure: SubFigure, shown: xr.Dataset, drawn: list[str]) -> None:
@@ -229,15 +141,16 @@ def _lines(ax: Axes, values: xr.DataArray) -> None:
             ax.plot(line[schema.STEP], line, color=colour, linewidth=1.1, marker=marker, markersize=4)
 
 
-def _looks(shown: xr.Dataset) -> list[str]:
-    """Say what grey and red stand for, where they are."""
+def _looks(shown: xr.Dataset, together: int) -> list[str]:
+    """Say what grey and red stand for, where they are, and of how many rows a cell shows the largest update."""
     bad = (shown["nonfinite"] > 0).any()
     nothing = ((shown["update_ratio"] == 0) | shown["update_ratio"].isnull()) & ~(shown["nonfinite"] > 0)
     outside = bool((shown["layer"] < 0).any())
     looks = (
-        ("Black lines: outside blocks.", outside and bool((shown["layer"] >= 0).any())),
+        ("Colourless lines: outside blocks.", outside and bool((shown["layer"] >= 0).any())),
         ("Grey: did not move, or was not recorded.", bool(nothing.any())),
         ("Red: NaN or infinite.", bool(bad)),
+        (f"Each cell: the largest of {together} rows.", together > 1),
     )
     text = " ".join(text for text, seen in looks if seen)
     return [text] if text else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def comparisons(answers: Iterable[Answer]) -> tuple[Table, ...]:
     return tuple(
         table
         for answer in answers
-        if TOGETHER in answer.result.attrs and not answer.skipped and "score" in answer.result
+        if TOGETHER in answer.held.attrs and not answer.skipped and "score" in answer.result
         for table in _tables(answer.result)
     )
 
@@ -43,17 +44,19 @@ def comparisons(answers: Iterable[Answer]) -> tuple[Table, ...]:
 def content(answers: Iterable[Answer]) -> dict[str, Any] | None:
     """Give the same for programs: every variable that is not along a curve, as `xarray.Dataset.to_dict` has it."""
     for answer in answers:
-        if TOGETHER in answer.result.attrs and not answer.skipped:
+        if TOGETHER in answer.held.attrs and not answer.skipped:
             return answer.result.drop_dims("at", errors="ignore").to_dict()
     return None
 
 
 def _tables(result: xr.Dataset) -> Iterator[Table]:
+    """Lay out what there is; a setting is words, the rest numbers."""
     order = result[["rank"]].sortby("rank")[schema.RUN].values.tolist()
     ranked = result.sel({schema.RUN: order})
     yield _table("The runs, the lowest first", ranked, dict(_about(ranked)))
     told = ranked["settings"].isel(setting=np.flatnonzero(ranked["differs"].values))
-    yield _table("Settings that differ", ranked, _rows(told, "setting"))
+    settings = _table("Settings that differ", ranked, _rows(told, "setting"))
+    yield replace(settings, numeric=(False,) * len(settings.columns))
     yield _table("Last values of what was logged", ranked, _rows(ranked["final"], "logged"))
     if "moved" in ranked:
         yield _table("Change of the weights / first norm, by role", ranked, _rows(ranked["moved"], "role"))

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -84,9 +85,9 @@ class Difference:
             }
         )
 
-    def plot(self) -> Figure:
-        """Draw where they differ: the relative change of each role in each layer."""
-        return plot(self.parameters)
+    def plot(self, *, ax: Axes | None = None) -> Figure:
+        """Draw where they differ, the relative change of each role in each layer: by default in its own figure."""
+        return plot(self.parameters, ax=ax)
 
     def _content(self) -> dict[str, Any]:
         changed = bool((self.parameters["changed"] > 0).any())

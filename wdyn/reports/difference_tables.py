@@ -99,7 +99,8 @@ def _most(result: xr.Dataset) -> Iterator[Table]:
     counted = result.isel({schema.PARAMETER: np.flatnonzero(result["counted"].values & (result["changed"].values > 0))})
     if not counted.sizes[schema.PARAMETER]:
         return
-    size = np.nan_to_num(counted["relative"].values, nan=np.inf)  # a NaN is the first thing to see
+    # A NaN is the first thing to see; of what was zero, as new biases are, any change is infinite.
+    size = np.nan_to_num(counted["relative"].values, nan=np.inf, posinf=-1.0)
     first = np.argsort(-size, kind="stable")[:_ROWS]
     shown = _with_nonfinite(counted.isel({schema.PARAMETER: first}))
     names = shown[schema.PARAMETER].values.tolist()

@@ -10,6 +10,7 @@ from wdyn.errors import InvalidArgument
 if TYPE_CHECKING:
     from wdyn.reports.difference import Difference
     from wdyn.reports.report import Report
+    from wdyn.reports.verified import Verified
 
 SUFFIXES = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".txt": "text"}
 FORMS = ("text", "html", "markdown", "json")
@@ -36,7 +37,7 @@ def beside(run: Path) -> Path:
     return run.with_name(f"{run.name.removesuffix('.zarr')}.html")
 
 
-def rendered(report: Report | Difference, form: str) -> str:
+def rendered(report: Report | Difference | Verified, form: str) -> str:
     """Write a report in one of the `FORMS`."""
     text: str = getattr(report, f"to_{form}")()
     return text

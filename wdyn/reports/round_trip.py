@@ -46,7 +46,7 @@ class RoundTrip:
                 {"code": one.code, "severity": str(one.severity), "message": one.message, "advice": one.advice}
                 for one in self.findings
             ],
-            "equal": list(self._equal()),
+            "equal": list(self.equal),
             "not_compared": dict(self.compared.left),
             "outputs": vars(self.compared.outputs) if self.compared.outputs else None,
         }
@@ -59,12 +59,14 @@ class RoundTrip:
         said = "the same, as far as was compared" if self.is_whole else "not the same"
         found = [line for one in self.findings for line in (str(one), *([f"  → {one.advice}"] if one.advice else []))]
         left = [f"Not compared: {what} ({why})" for what, why in self.compared.left.items()]
-        return [f"{a} → {b}: {said}", *found, *(f"Equal: {words}" for words in self._equal()), *left]
+        return [f"{a} → {b}: {said}", *found, *(f"Equal: {words}" for words in self.equal), *left]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
-    def _equal(self) -> tuple[str, ...]:
+    @property
+    def equal(self) -> tuple[str, ...]:
+        """What was compared and is the same, in words."""
         parameters, outputs = self.compared.parameters, self.compared.outputs
         equal = parameters["state"].values == State.EQUAL
         told = [f"{equal.sum()} of {equal.size} parameters, bit for bit"] if equal.any() else []

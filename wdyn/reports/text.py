@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from wdyn import schema
 from wdyn.findings import Finding, Severity
 from wdyn.reports import attempts
 from wdyn.reports.anatomy import Anatomy
 from wdyn.reports.anatomy import facts as anatomy_facts
 from wdyn.reports.comparison import comparisons
 from wdyn.reports.escaping import visible
-from wdyn.reports.logged import lines, logged
+from wdyn.reports.grids import grid_of
+from wdyn.reports.logged import MOST, logged
 from wdyn.reports.numbers import Table as Numbers
 from wdyn.reports.outline import Block
+from wdyn.reports.strips import strips
 from wdyn.reports.summary import Summary, facts
+from wdyn.reports.trends import OVER_TIME, curves, layers
 
 if TYPE_CHECKING:
     from wdyn.analysis.machinery import Answer
@@ -43,6 +46,7 @@ def render(report: Report) -> RenderableType:
     """Lay a whole report out for a terminal."""
     return Group(
         *(part for run in report.runs for part in _run(run)),
+        *(part for answer in report.answers for part in _layers(answer)),
         heading(f"Findings: {verdict(report.findings)}" if report.findings else "No findings"),
         *([findings(report.findings)] if report.findings else []),
         *(part for one in comparisons(report.answers) for part in (heading(one.caption), numbers(one))),
@@ -52,9 +56,22 @@ def render(report: Report) -> RenderableType:
 
 
 def _run(run: Summary) -> tuple[RenderableType, ...]:
-    curves = lines(logged(run.scalars))
-    went = (heading("What was logged"), card(curves)) if curves else ()
+    told = logged(run.scalars)
+    went = (heading("What was logged"), curves(told, most=MOST)) if told else ()
     return heading(run.title), card(facts(run)), *went
+
+
+def _layers(answer: Answer) -> Iterator[RenderableType]:
+    """Draw how far updates moved each layer, for each run that was asked about them."""
+    if answer.analyzer.name != "update_sizes" or answer.skipped:
+        return
+    ratios = answer.result[schema.UPDATE_RATIO]
+    labels = ratios[schema.RUN].values.tolist() if schema.RUN in ratios.dims else [""]
+    for label in labels:
+        told = strips(ratios.sel({schema.RUN: label}) if label else ratios)
+        if told:
+            yield heading(f"{OVER_TIME}: {label}" if label else OVER_TIME)
+            yield layers(told)
 
 
 def plain(content: RenderableType) -> str:
@@ -82,15 +99,17 @@ def heading(words: str) -> RenderableType:
 
 def card(lines: dict[str, str]) -> RenderableType:
     """Write facts as two columns."""
-    grid = _grid(2)
+    grid = grid_of(2)
     for name, value in lines.items():
         grid.add_row(Text(visible(name), style="dim"), Text(visible(value)))
     return grid
 
 
 def numbers(table: Numbers) -> RenderableType:
-    """Write a table with its headings."""
-    grid = _grid(len(table.columns))
+    """Write a table with its headings; one without rows says so in its caption."""
+    if not table.rows:
+        return Group()
+    grid = grid_of(len(table.columns))
     grid.add_row(*(Text(visible(name), style="bold") for name in table.columns))
     for row in table.rows:
         grid.add_row(*(Text(visible(value)) for value in row))
@@ -102,7 +121,7 @@ def findings(found: Iterable[Finding]) -> RenderableType:
     listed = list(found)
     if not listed:
         return Text("No findings.")
-    grid = _grid(3)
+    grid = grid_of(3)
     for finding in listed:
         grid.add_row(
             Text(str(finding.severity), style=STYLES[finding.severity]),
@@ -126,7 +145,7 @@ def _prompt(code: str) -> Text:
 
 def questions(answers: Iterable[Answer]) -> RenderableType:
     """Write each question and what became of it."""
-    grid = _grid(2)
+    grid = grid_of(2)
     for answer in answers:
         outcome = f"not answered: {answer.skipped}" if answer.skipped else verdict(answer.findings)
         grid.add_row(Text(visible(answer.analyzer.question)), Text(visible(outcome)))
@@ -139,7 +158,7 @@ def model(blocks: Iterable[Block]) -> RenderableType:
     """Write what a model is made of, each block once."""
     parts: list[RenderableType] = []
     for block in blocks:
-        grid = _grid(6)
+        grid = grid_of(6)
         for member in block.members:
             notes = f"→ {member.notes}" if member.notes else ""
             count = short(member.values) if member.values else ""
@@ -174,10 +193,3 @@ def _title(block: Block) -> str:
     if block.count == 1:
         return f"{block.title}: {short(block.values)} values"
     return f"{block.title} ({block.count} ×): {short(block.values)} values each"
-
-
-def _grid(columns: int) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(columns):
-        grid.add_column(overflow="fold")
-    return grid

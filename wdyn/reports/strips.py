@@ -10,9 +10,9 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.reading.tables import dataset, parameters
+from wdyn.reports.logged import LEVELS
 from wdyn.schema import Kind, Role
 
-LEVELS = "▁▂▃▄▅▆▇█"
 UNKNOWN, INFINITE = "·", "!"
 
 _MOST_CELLS = 48
@@ -41,32 +41,38 @@ class Strip:
     last: float
 
 
-def strips(run: xr.DataTree) -> tuple[Strip, ...]:
+def strips(ratios: xr.DataArray) -> tuple[Strip, ...]:
     """Tell the update ratio of each layer over time: the median of its weights, norms left out.
 
-    Heights go with the logarithm, on one scale for all strips. None where updates were not recorded.
+    Heights go with the logarithm, on one scale for all strips.
+
+    Parameters
+    ----------
+    ratios
+        (step, parameter), with coordinates ``role kind stack layer``.
     """
-    ratios = _ratios(run)
     if not ratios.size:
         return ()
-    groups = _groups(ratios["stack"].values.tolist(), ratios["layer"].values.tolist())
-    rows = np.stack([_medians(ratios.values[:, at]) for at in groups.values()])
-    return tuple(map(Strip, groups, _cells(rows), map(_last, rows)))
+    formed = (ratios["layer"] != schema.NO_LAYER) & (ratios["kind"] == Kind.WEIGHT) & (ratios["role"] != Role.NORM)
+    first = int(ratios[0].isnull().all())  # before the first step there is no update
+    rows = np.unique(np.linspace(first, ratios.sizes[schema.STEP] - 1, _MOST_CELLS).round().astype(np.int64))
+    shown = ratios.isel({schema.STEP: rows, schema.PARAMETER: np.flatnonzero(formed.values)})
+    if not shown.size:
+        return ()
+    values = shown.transpose(schema.STEP, schema.PARAMETER).values
+    groups = _groups(shown["stack"].values.tolist(), shown["layer"].values.tolist())
+    lines = np.stack([_medians(values[:, at]) for at in groups.values()])
+    return tuple(map(Strip, groups, _cells(lines), map(_last, lines)))
 
 
-def _ratios(run: xr.DataTree) -> xr.DataArray:
-    """Give the update ratio (step, parameter) of what forms layers, at rows spread over the time; empty if none."""
+def recorded(run: xr.DataTree) -> xr.DataArray:
+    """Find the update ratios of an opened run, without reading them; empty where updates were not recorded."""
     stored = dataset(run, schema.RELATIONS) if schema.RELATIONS in run.children else xr.Dataset()
     if schema.UPDATE_RATIO not in stored or stored.sizes[schema.STEP] < 2:
         return xr.DataArray(np.empty((0, 0)))
-    ratios = stored[schema.UPDATE_RATIO]
-    # Before the first step there is no update.
-    rows = np.linspace(1, ratios.sizes[schema.STEP] - 1, _MOST_CELLS).round().astype(np.int64)
+    ratios = stored[schema.UPDATE_RATIO].transpose(schema.STEP, schema.PARAMETER)
     table = parameters(run).sel({schema.PARAMETER: ratios[schema.PARAMETER].values})
-    formed = (table["layer"] != schema.NO_LAYER) & (table["kind"] == Kind.WEIGHT) & (table["role"] != Role.NORM)
-    about = {name: table[name].variable for name in ("stack", "layer")}
-    shown = ratios.isel({schema.STEP: np.unique(rows)}).load().assign_coords(about)
-    return shown.isel({schema.PARAMETER: np.flatnonzero(formed.values)}).transpose(schema.STEP, schema.PARAMETER)
+    return ratios.assign_coords({name: table[name].variable for name in ("role", "kind", "stack", "layer")})
 
 
 def _groups(stacks: list[str], layers: list[int]) -> dict[str, list[int]]:
