@@ -9,7 +9,14 @@ from scipy import stats
 from populations import histogram, populations
 from wdyn import bins
 from wdyn.analysis import binned_distances
-from wdyn.analysis.binned_distances import kolmogorov_smirnov, wasserstein
+from wdyn.analysis.binned_distances import (
+    in_pieces,
+    kolmogorov_smirnov,
+    largest_gap,
+    occupied,
+    transport,
+    wasserstein,
+)
 from wdyn.errors import InvalidArgument
 
 BOTH = [wasserstein, kolmogorov_smirnov]
@@ -136,3 +143,19 @@ def test_distance__works_piece_by_piece_on_dask_arrays(distance: object, generat
 def test_distance__refuses_what_is_no_histogram(distance: object) -> None:
     with pytest.raises(InvalidArgument, match=r"2038 bins.*not a ndarray.*histogram=True"):
         distance(histogram(np.ones(1)), np.ones(bins.COUNT))
+
+
+@given(populations(), populations())
+def test_distances__need_only_the_bins_that_hold_anything(a: np.ndarray, b: np.ndarray) -> None:
+    one, other = (np.stack([histogram(values).values, np.full(bins.COUNT, np.nan)]) for values in (a, b))
+    kept = occupied(one, other)
+    for kernel in (transport, largest_gap):
+        np.testing.assert_allclose(
+            in_pieces(kernel, one, other, kept=kept), in_pieces(kernel, one, other), rtol=1e-12, atol=0
+        )
+
+
+def test_occupied__leaves_most_bins_out(generator: np.random.Generator) -> None:
+    counts = histogram(generator.normal(size=1000)).values
+    assert occupied(counts, counts).size < bins.COUNT / 5
+    assert np.isin(np.flatnonzero(counts[: bins.NAN] > 0), occupied(counts, counts)).all()

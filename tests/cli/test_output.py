@@ -8,9 +8,12 @@ import threading
 
 CODE = """
 import time
-from wdyn.cli.output import stages
+from wdyn.cli.output import questions, stages
 with stages(2) as begin:
     begin("Opening [red]x")
+    time.sleep(0.3)
+with questions() as begin:
+    begin(2, 9, "Is [red]it so?")
     time.sleep(0.3)
 print("done")
 """
@@ -24,7 +27,7 @@ def read_all(terminal, into):
         pass
 
 
-def test_stages__show_on_a_terminal():
+def test_bars__show_on_a_terminal():
     terminal, end = pty.openpty()
     shown = []
     reader = threading.Thread(target=read_all, args=(terminal, shown))
@@ -36,9 +39,10 @@ def test_stages__show_on_a_terminal():
         reader.join()
         os.close(terminal)
     assert "Opening [red]x" in b"".join(shown).decode()
+    assert "2 of 9: Is [red]it so?" in b"".join(shown).decode()
     assert done.stdout == "done\n"
 
 
-def test_stages__are_silent_elsewhere():
+def test_bars__are_silent_elsewhere():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("done\n", "")

@@ -4,7 +4,8 @@ import pytest
 
 import wdyn
 from wdyn.reports.attempts import table
-from wdyn.reports.summary import Attempt, Summary, summarize
+from wdyn.reports.summarizing import summarize
+from wdyn.reports.summary import Attempt, Summary
 from wdyn.reports.text import describe, plain
 from wdyn.store.writer import Writer
 from wdyn.testing import make_run

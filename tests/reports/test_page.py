@@ -133,7 +133,7 @@ def test_page__lets_one_reach_each_figure_with_the_keyboard_to_scroll_it(parsed)
 
 
 def test_page__bounds_its_tables(report, monkeypatch):
-    monkeypatch.setattr("wdyn.reports.page._ROWS", 40)
+    monkeypatch.setattr("wdyn.reports.sections._ROWS", 40)
     parsed = Page(page(report))
     assert "For each parameter, the first 40 of 124 rows" in parsed.text
     assert len(parsed.all("tr")) < 150
@@ -184,11 +184,11 @@ def test_style__lets_a_figure_scroll_in_its_card_where_it_would_be_too_small_to_
     assert "min-width: 35rem" in _rule(parsed.style, ".wdyn .wdyn-plot")
 
 
-def test_style__dims_figures_at_night_to_the_paper_around_them(parsed):
-    share = float(re.search(r"filter: brightness\(([.\d]+)\)", parsed.style)[1])
+def test_style__turns_white_into_the_paper_at_night_and_keeps_hues(parsed):
+    share = float(re.search(r"filter: invert\(([.\d]+)\) hue-rotate\(180deg\)", parsed.style)[1])
     light, dark = re.findall(r"--paper: (#\w+)", parsed.style)
     assert light == "#fff"
-    assert dark == f"#{round(255 * share):02x}" + 2 * f"{round(255 * share):02x}"
+    assert dark == "#" + 3 * f"{round(255 * (1 - share)):02x}"
 
 
 def _luminance(colour):

@@ -1,5 +1,8 @@
 """Does a report say what its analyzers said, worst first?"""
 
+import gc
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,60 @@ def test_analyze__survives_an_analyzer_that_breaks(run, one):
     assert found.worst is Severity.ERROR
     assert "by nothing" in found.to_text()
     assert "by nothing" in found.to_html()
+
+
+def test_analyze__tells_which_question_it_asks_before_each(run, one, absent):
+    told = []
+
+    def measure(run):
+        told.append("measured")
+        return one.measure(run)
+
+    analyze(run, [absent, replace(one, measure=measure)], on_progress=lambda *words: told.append(words))
+    assert told == [(1, 2, "Is it there?"), (2, 2, "Is one well?"), "measured"]
+
+
+def test_answer__of_a_large_result_measures_it_anew_and_keeps_what_proves_its_findings(run, one, monkeypatch):
+    monkeypatch.setattr("wdyn.reports.report._KEPT_BYTES", 100)
+    held = []
+
+    def measure(run):
+        held.append("measured")
+        return one.measure(run)
+
+    found = analyze(run, [replace(one, measure=measure)], draw=True)
+    assert len(held) == 1  # drawn from the one that was measured
+    page = found.to_html()
+    for form in (found.to_json, found.to_text, found.to_markdown):
+        assert "wte.weight is wide." in form()
+    assert len(held) == 1
+    wide = next(finding for finding in found.findings if finding.code == "ONE003")
+    assert wide.evidence["std"].values.base is None
+    assert wide.evidence["std"].values.tolist()[0] == [1.0]
+    assert "wte.weight is wide." in page
+    xr.testing.assert_identical(
+        found.answers[0].result, one.measure(run).assign_attrs(analyzer="one", question="Is one well?")
+    )
+    assert len(held) == 2
+
+
+def test_analyze__that_draws_gives_the_same_page_as_one_that_does_not(run, one, absent):
+    assert analyze(run, [one, absent], draw=True).to_html() == analyze(run, [one, absent]).to_html()
+
+
+def test_analyze__lets_go_of_each_result_before_the_next_is_measured(run, one, monkeypatch):
+    monkeypatch.setattr("wdyn.reports.report._KEPT_BYTES", 100)
+    made, alive = [], []
+
+    def measure(run):
+        gc.collect()
+        alive.append(sum(result() is not None for result in made))
+        result = one.measure(run)
+        made.append(weakref.ref(result["planted"].values))
+        return result
+
+    analyze(run, [replace(one, measure=measure)] * 3, draw=True)
+    assert alive == [0, 0, 0]
 
 
 def test_finding__says_all_in_a_notebook_and_names_in_it_stay_text(report, hostile):

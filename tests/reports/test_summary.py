@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from wdyn.reading.joining import join_runs
-from wdyn.reports.summary import Attempt, Summary, duration, facts, size, summaries, summarize
+from wdyn.reports.summarizing import summaries, summarize
+from wdyn.reports.summary import Attempt, Summary, duration, facts, size
 from wdyn.store.lock import Lock
 
 

@@ -15,6 +15,8 @@ from wdyn import bins, schema
 from wdyn.analysis.binned import check_counts, told
 from wdyn.analysis.binned_kernels import Floats, spread
 
+Integers = npt.NDArray[np.int64]
+
 _AT_ONCE = 1 << 21
 """Counts that a kernel sees at one time: it needs some ten times their memory."""
 
@@ -86,37 +88,53 @@ def _of_two(kernel: Callable[..., Floats], a: xr.DataArray, b: xr.DataArray) -> 
     return told(found, a, b)
 
 
-def in_pieces(kernel: Callable[..., Floats], a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Floats:
-    """Apply a kernel to some rows at a time: (..., bin), (..., bin) -> (...)."""
+def in_pieces(
+    kernel: Callable[..., Floats], a: npt.NDArray[Any], b: npt.NDArray[Any], *, kept: Integers | None = None
+) -> Floats:
+    """Apply a kernel to some rows at a time: (..., bin), (..., bin) -> (...); `kept` as `occupied` gives it."""
     shape = np.broadcast_shapes(a.shape, b.shape)
+    kept = np.arange(bins.NAN) if kept is None else kept
     if len(shape) == 1:
-        return kernel(a, b)
+        return kernel(a, b, kept)
     a, b = np.broadcast_to(a, shape), np.broadcast_to(b, shape)
-    rows = max(1, _AT_ONCE // prod(shape[1:]))
+    rows = max(1, _AT_ONCE // (prod(shape[1:-1]) * kept.size))
     return np.concatenate(
-        [kernel(a[first : first + rows], b[first : first + rows]) for first in range(0, max(1, shape[0]), rows)]
+        [kernel(a[first : first + rows], b[first : first + rows], kept) for first in range(0, max(1, shape[0]), rows)]
     )
 
 
-def largest_gap(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Floats:
+def occupied(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Integers:
+    """Choose the bins that hold anything, those at the ends and around 0, and of each gap between them the first one.
+
+    Across a gap the shares stay as they are, so that one bin can stand for it: most bins lie in one. Distances are the
+    same, but for rounding.
+    """
+    held = np.zeros(bins.NAN, dtype=np.bool_)
+    held[[bins.NEGATIVE_OVERFLOW, bins.NEGATIVE_UNDERFLOW, bins.ZERO, bins.POSITIVE_UNDERFLOW, bins.NAN - 1]] = True
+    for counts in (a, b):
+        held |= (counts[..., : bins.NAN] > 0).reshape(-1, bins.NAN).any(axis=0)
+    return np.flatnonzero(held | np.concatenate([[False], held[:-1]]))
+
+
+def largest_gap(a: npt.NDArray[Any], b: npt.NDArray[Any], kept: Integers) -> Floats:
     """Give the largest difference of the cumulative shares: (..., bin), (..., bin) -> (...)."""
-    gap: Floats = np.abs(_shares(a[..., : bins.NAN]) - _shares(b[..., : bins.NAN])).max(axis=-1)
+    gap: Floats = np.abs(_shares(a.take(kept, axis=-1)) - _shares(b.take(kept, axis=-1))).max(axis=-1)
     return gap
 
 
-def transport(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Floats:
+def transport(a: npt.NDArray[Any], b: npt.NDArray[Any], kept: Integers) -> Floats:
     """Integrate the difference of the cumulative shares: (..., bin), (..., bin) -> (...)."""
-    a, b = a[..., : bins.NAN], b[..., : bins.NAN]
+    a, b = a.take(kept, axis=-1), b.take(kept, axis=-1)
     # Summed up from the outside on both sides, so that rounding stays small against the shares that are far out, which
     # are multiplied by wide bins.
     below, above = _shares(a) - _shares(b), (_shares(a[..., ::-1]) - _shares(b[..., ::-1]))[..., ::-1]
-    negative, positive = slice(1, bins.ZERO), slice(bins.POSITIVE_UNDERFLOW, bins.POSITIVE_OVERFLOW)
-    begin = np.concatenate([below[..., : bins.NEGATIVE_UNDERFLOW], above[..., positive]], axis=-1)
-    end = np.concatenate([below[..., negative], above[..., bins.POSITIVE_UNDERFLOW + 1 :]], axis=-1)
-    _, width = spread()
-    moved = (_area(begin, end) * np.concatenate([width[negative], width[positive]])).sum(axis=-1)
+    zero = int(np.searchsorted(kept, bins.ZERO))
+    begin = np.concatenate([below[..., : zero - 1], above[..., zero + 1 : -1]], axis=-1)
+    end = np.concatenate([below[..., 1:zero], above[..., zero + 2 :]], axis=-1)
+    width = np.add.reduceat(spread()[1][: bins.NAN], kept)
+    moved = (_area(begin, end) * np.concatenate([width[1:zero], width[zero + 1 : -1]])).sum(axis=-1)
     uneven = (below[..., 0] != 0) | (above[..., -1] != 0)
-    unknown = (a[..., [bins.NEGATIVE_OVERFLOW, bins.POSITIVE_OVERFLOW]] > 0).any(axis=-1)
+    unknown = (a[..., [0, -1]] > 0).any(axis=-1)
     found: Floats = np.where(np.isnan(moved) | (unknown & ~uneven), np.nan, np.where(uneven, np.inf, moved))
     return found
 

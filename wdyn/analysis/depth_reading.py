@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,17 +70,18 @@ def _from_statistics(run: xr.DataTree, table: xr.Dataset) -> Iterator[Found]:
     recorded = statistics_or_none(run)
     if recorded is None:
         return
-    read = recorded[list(_READ)].transpose(schema.STEP, schema.PARAMETER).load()
-    for name, key in _keys(table):
-        if name in read.indexes[schema.PARAMETER]:
-            one = read.sel({schema.PARAMETER: name})
-            yield from _series_of(name, key, one)
+    read = recorded[list(_READ)].transpose(schema.STEP, schema.PARAMETER)
+    columns = read.get_index(schema.PARAMETER).get_indexer(table.get_index(schema.PARAMETER)).tolist()
+    yield from _series_of(read, [(name, key, at) for (name, key), at in zip(_keys(table), columns, strict=True)])
 
 
-def _series_of(name: str, key: Key, one: xr.Dataset) -> Iterator[Found]:
-    if one["std"].notnull().any():
-        count = (one["count"] - one["nonfinite"]).values
-        yield name, key, Series(one[schema.STEP].values, count, one["mean"].values, one["std"].values)
+def _series_of(read: xr.Dataset, wanted: Iterable[tuple[str, Key, int]]) -> Iterator[Found]:
+    """Take columns of the statistics (step, column) apart; -1, and of what nothing was recorded, is left out."""
+    steps, values = read[schema.STEP].values, {name: read[name].values for name in _READ}
+    for name, key, at in wanted:
+        count, nonfinite, mean, std = (values[statistic][:, at] for statistic in _READ)
+        if at >= 0 and not np.isnan(std).all():
+            yield name, key, Series(steps, count - nonfinite, mean, std)
 
 
 def _recorded_parts(run: xr.DataTree) -> xr.Dataset | None:
@@ -97,10 +98,9 @@ def _recorded_parts(run: xr.DataTree) -> xr.Dataset | None:
 def _from_parts(divided: xr.Dataset | None) -> Iterator[Found]:
     if divided is None:
         return
-    for at in range(divided.sizes[schema.PART]):
-        one = divided.isel({schema.PART: at})
-        name, stack, role = (str(one[label].values) for label in (schema.PARAMETER, "stack", "role"))
-        yield from _series_of(name, (stack, role, int(one["layer"])), one)
+    columns = (divided[label].values.tolist() for label in (schema.PARAMETER, "stack", "role", "layer"))
+    labelled = enumerate(zip(*columns, strict=True))
+    yield from _series_of(divided, [(name, (stack, role, layer), at) for at, (name, stack, role, layer) in labelled])
 
 
 def _undivided(run: xr.DataTree, table: xr.Dataset, divided: xr.Dataset | None) -> dict[str, schema.Parts]:

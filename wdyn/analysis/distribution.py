@@ -10,9 +10,9 @@ import xarray as xr
 from wdyn import bins, schema
 from wdyn.analysis import distribution_check
 from wdyn.analysis.analyzer import analyzer
-from wdyn.analysis.binned_distances import in_pieces, largest_gap, transport
+from wdyn.analysis.binned_distances import in_pieces, largest_gap, occupied, transport
 from wdyn.analysis.binned_kernels import folded, quantiles, share_beyond
-from wdyn.analysis.distribution_reading import Floats, Integers, Key, Table, counts_at, moments, tables
+from wdyn.analysis.distribution_reading import Floats, Integers, Key, Table, added, counts_at, moments, tables
 from wdyn.analysis.skipping import skip
 from wdyn.errors import StepNotRecorded
 from wdyn.reading.tables import parameters
@@ -131,7 +131,7 @@ def _measured(
     first = counts_at(read, base, size)
     for at, step in enumerate(steps.tolist()):
         counts = counts_at(read, step, size)
-        np.add.at(pooled[at], pool, counts)
+        pooled[at] = added(counts, pool)
         for name, values in _of_counts(counts, first, rms[at]):
             numbers[name][at] = values
     _mask_unclear(numbers, int(np.searchsorted(steps, base)))
@@ -158,13 +158,16 @@ def _of_counts(counts: Floats, first: Floats, rms: Floats) -> Iterator[tuple[str
             yield name, counts[:, among].sum(axis=-1) / total
     yield "nans", counts[:, bins.NAN]
     yield "clusters", _clusters(counts)
-    yield "wasserstein", in_pieces(transport, first, counts)
-    yield "ks", in_pieces(largest_gap, first, counts)
+    kept = occupied(first, counts)
+    yield "wasserstein", in_pieces(transport, first, counts, kept=kept)
+    yield "ks", in_pieces(largest_gap, first, counts, kept=kept)
 
 
 def _clusters(counts: Floats) -> Floats:
     """exp(-sum p log p) over the bins of values other than 0: (..., bin) -> (...); NaN where there are none."""
     others = np.delete(counts[..., : bins.NAN], bins.ZERO, axis=-1)
+    # An empty bin adds nothing, and most are empty; the first one stays, to tell of what was not recorded.
+    others = others[..., np.append(True, (others[..., 1:] > 0).reshape(-1, others.shape[-1] - 1).any(axis=0))]
     with np.errstate(invalid="ignore"):  # 0/0 where there is nothing but zeros
         share = others / others.sum(axis=-1, keepdims=True)
     logs = np.log(np.where(share == 0, 1.0, share))  # an empty bin adds nothing: p log p goes to 0 with p

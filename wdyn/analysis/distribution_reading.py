@@ -28,7 +28,7 @@ _READ = ("count", "nonfinite", "mean", "std", "skewness", "kurtosis")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows over parameters, or over parts: the columns in use, by position, and the cell that each belongs to."""
+    """Rows over parameters, or over parts: the columns in use, and the cell that each belongs to, in order of cells."""
 
     values: xr.Dataset
     columns: Integers
@@ -49,14 +49,13 @@ def tables(run: xr.DataTree, *, rows: int, reference: int | None) -> tuple[list[
     keys = sorted({key for values, used in found for key in _keys(values, used)}, key=_in_order)
     number = {key: at for at, key in enumerate(keys)}
     steps = _thinned(found[0][0][schema.STEP].values, rows, reference) if found else np.empty(0, np.int64)
-    return keys, [
-        Table(
-            values.isel({schema.STEP: np.isin(values[schema.STEP].values, steps)}),
-            used,
-            np.array([number[key] for key in _keys(values, used)], dtype=np.int64),
-        )
-        for values, used in found
-    ]
+    return keys, [_table(values, used, number, steps) for values, used in found]
+
+
+def _table(values: xr.Dataset, used: Integers, number: Mapping[Key, int], steps: Integers) -> Table:
+    cells = np.array([number[key] for key in _keys(values, used)], dtype=np.int64)
+    order = np.argsort(cells, kind="stable")
+    return Table(values.isel({schema.STEP: np.isin(values[schema.STEP].values, steps)}), used[order], cells[order])
 
 
 def _weights_in_use(values: xr.Dataset, run: xr.DataTree) -> Integers:
@@ -126,6 +125,15 @@ def counts_at(found: Iterable[Table], step: int, size: int) -> Floats:
     total = np.zeros((size, bins.COUNT))
     for table in found:
         at = np.flatnonzero(table.values[schema.STEP].values == step)
-        row = table.values[HISTOGRAM].isel({schema.STEP: int(at[0])}).values[table.columns] if at.size else np.nan
-        np.add.at(total, table.cells, row)
+        if at.size:
+            rows = table.values[HISTOGRAM].isel({schema.STEP: int(at[0])}).values[table.columns]
+            total[np.unique(table.cells)] += added(rows, table.cells)
+        else:
+            total[table.cells] = np.nan
     return total
+
+
+def added(rows: Floats, numbers: Integers) -> Floats:
+    """Add up rows of one number, which stand together: (row, bin) -> (number, bin)."""
+    sums: Floats = np.add.reduceat(rows, np.flatnonzero(np.diff(numbers, prepend=-1)), axis=0)
+    return sums

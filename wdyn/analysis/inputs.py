@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
@@ -30,12 +35,35 @@ def states_or_none(run: xr.DataTree) -> xr.Dataset | None:
 
 
 def group_or_none(run: xr.DataTree, group: str) -> xr.Dataset | None:
-    """Read a small group of rows, or ``None`` where none was recorded."""
+    """Give a group of rows, or ``None`` where none was recorded; lazily."""
     try:
         found = dataset(run, group)
     except NoMatch:
         return None
-    return found.load() if found.sizes.get(schema.STEP, 0) else None
+    return found if found.sizes.get(schema.STEP, 0) else None
+
+
+def on_grid(
+    values: xr.DataArray, *, steps: Sequence[int] | npt.NDArray[np.int64], names: Sequence[str] | npt.NDArray[np.str_]
+) -> npt.NDArray[Any]:
+    """Read (step, parameter) at some steps and of some parameters; NaN where it has none of that name.
+
+    Nothing else is read, and nothing is kept: each such array of a long run takes a hundred megabytes.
+    """
+    at = {
+        dim: values.get_index(dim).get_indexer(xr.IndexVariable(dim, np.asarray(wanted)).to_index())
+        for dim, wanted in ((schema.STEP, steps), (schema.PARAMETER, names))
+    }
+    if any((one < 0).any() for one in at.values()):
+        lined_up = values.reindex({schema.STEP: steps, schema.PARAMETER: names}).variable
+    else:
+        lined_up = values.variable.isel({dim: _unbroken(one) for dim, one in at.items()})
+    return np.asarray(lined_up.transpose(*at).values)
+
+
+def _unbroken(at: npt.NDArray[np.int64]) -> slice | npt.NDArray[np.int64]:
+    """Give positions that follow each other as a range, which needs no copy."""
+    return slice(int(at[0]), int(at[-1]) + 1) if at.size and (np.diff(at) == 1).all() else at
 
 
 def weight_groups(run: xr.DataTree) -> dict[str, xr.Dataset]:
@@ -46,11 +74,17 @@ def weight_groups(run: xr.DataTree) -> dict[str, xr.Dataset]:
     return {slug: node for slug, node in nodes.items() if schema.VALUE in node and node.sizes.get(schema.STEP, 0)}
 
 
-def stored_weights(run: xr.DataTree) -> dict[str, xr.DataArray]:
-    """Give the exact snapshots (step, *stored axes) of each full name that holds values of its own; lazily."""
+def stored_weights(run: xr.DataTree, *, at_once: int = 0) -> dict[str, xr.DataArray]:
+    """Give the exact snapshots (step, *stored axes) of each full name that holds values of its own; lazily.
+
+    Up to `at_once` bytes are read here: whoever wants every matrix at every step spares thousands of small readings.
+    """
     found: dict[str, xr.DataArray] = {}
     for group in weight_groups(run).values():
         values = group[schema.VALUE]
+        if values.nbytes <= at_once:
+            at_once -= values.nbytes
+            values = values.compute()
         for number, name in enumerate(group.attrs[schema.ATTRIBUTES]["names"]):
             found[name] = values.isel({schema.LAYER: number}) if schema.LAYER in values.dims else values
     return found

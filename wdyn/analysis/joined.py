@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from wdyn import schema
-from wdyn.analysis.skipping import SKIPPED, skipped
+from wdyn.analysis.skipping import SKIPPED, concerns, skipped
 
 
 def concatenate(results: Mapping[str, xr.Dataset]) -> xr.Dataset:
@@ -17,7 +17,7 @@ def concatenate(results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     measured = {label: result for label, result in results.items() if label not in reasons}
     text = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
     if not measured:
-        return next(iter(results.values())).assign_attrs({SKIPPED: text})
+        return max(results.values(), key=concerns).assign_attrs({SKIPPED: text})
     whole = xr.concat(
         list(measured.values()),
         dim=xr.Variable(schema.RUN, list(measured)),

@@ -11,7 +11,7 @@ from wdyn import schema
 from wdyn.analysis import movement_check
 from wdyn.analysis.analyzer import analyzer
 from wdyn.analysis.comparing import compare
-from wdyn.analysis.freezing import READ, Steps, anchors, frozen_at, strayed
+from wdyn.analysis.freezing import READ, Mask, Steps, anchors, frozen_at, strayed
 from wdyn.analysis.inputs import group_or_none, states_or_none, statistics_or_none, stored_weights
 from wdyn.analysis.movement_cohorts import by_cohort, cohorts, update_counts
 from wdyn.analysis.skipping import skip
@@ -19,6 +19,10 @@ from wdyn.reading.tables import parameters
 from wdyn.schema import Kind
 
 _COPIED = ("role", "kind", "stack", "layer", "path", "tied_to", "trainable", "in_optimizer", "dtype", "numel")
+_AT_ONCE = 2**28
+"""Bytes of snapshots that are read at once."""
+_CELLS = 2**22
+"""Rows times columns of the statistics that are looked at together."""
 
 
 @analyzer(
@@ -93,7 +97,7 @@ _REMEDY = "record statistics and two snapshots or more: wdyn.watch(..., every=10
 
 def _judged_weights(run: xr.DataTree) -> dict[str, xr.DataArray]:
     """Give the snapshots of each parameter that holds values of its own, in the order of the table."""
-    table, stored = parameters(run), stored_weights(run)
+    table, stored = parameters(run), stored_weights(run, at_once=_AT_ONCE)
     names = table[schema.PARAMETER].values[table["kind"].values != Kind.BUFFER]
     return {str(name): stored[name] for name in names if name in stored}
 
@@ -118,12 +122,24 @@ def _told(run: xr.DataTree, recorded: xr.Dataset | None, frozen: xr.DataArray) -
         nothing = frozen.astype(np.float64).copy(data=np.full(frozen.shape, np.nan))
         moved, rows = xr.zeros_like(frozen), frozen.isel({schema.STEP: 0}, drop=True).astype(np.int64) * 0
         return xr.Dataset({"nonfinite": nothing, "moved": moved, "rows": rows})
-    read = recorded[list(READ)].load().reindex_like(frozen).transpose(*dims)
     updates = statistics_or_none(run, schema.Quantity.UPDATES)
-    norms = None if updates is None else updates["l2"].load().reindex_like(frozen)
-    moved = frozen.copy(data=strayed(read, norms, frozen.values))
-    plain = read["nonfinite"].drop_vars(set(read.coords) - set(dims))
+    moved = frozen.copy(data=_strayed(recorded, None if updates is None else updates["l2"], frozen))
+    plain = recorded["nonfinite"].load().reindex_like(frozen).transpose(*dims)
+    plain = plain.drop_vars(set(plain.coords) - set(dims))
     return xr.Dataset({"nonfinite": plain, "moved": moved, "rows": plain.notnull().sum(schema.STEP)})
+
+
+def _strayed(recorded: xr.Dataset, norms: xr.DataArray | None, frozen: xr.DataArray) -> Mask:
+    """Look where anything was ever frozen, at some columns at a time: (step, parameter)."""
+    moved = np.zeros(frozen.shape, dtype=bool)
+    ever = np.flatnonzero(frozen.values.any(axis=0))
+    width = max(1, _CELLS // max(1, len(frozen)))
+    for first in range(0, ever.size, width):
+        at = ever[first : first + width]
+        part = frozen.isel({schema.PARAMETER: at})
+        read = recorded[list(READ)].reindex_like(part)
+        moved[:, at] = strayed(read, None if norms is None else norms.reindex_like(part), part.values)
+    return moved
 
 
 def _compared(weights: Mapping[str, xr.DataArray], frozen: xr.DataArray) -> xr.Dataset:

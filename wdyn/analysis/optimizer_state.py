@@ -11,8 +11,8 @@ import xarray as xr
 from wdyn import schema
 from wdyn.analysis import optimizer_state_check
 from wdyn.analysis.analyzer import analyzer
-from wdyn.analysis.inputs import group_or_none
-from wdyn.analysis.optimizer_state_reading import Recorded, groups_of, read, settings
+from wdyn.analysis.inputs import group_or_none, on_grid
+from wdyn.analysis.optimizer_state_reading import Recorded, groups_of, read, settings, spread
 from wdyn.analysis.optimizer_state_rules import ADAM, SECOND, UNKNOWN, correction, direction, rule_of
 from wdyn.analysis.skipping import skip
 from wdyn.reading.tables import parameters
@@ -98,8 +98,8 @@ def optimizer_state(run: xr.DataTree) -> xr.Dataset:
     used = settings(run, steps=found.steps, count=1 + int(of_group.max()))
     rule = _rules(found, used, of_group)
     first, second = (_corrections(found, used[name].values, of_group) for name in ("beta1", "beta2"))
-    eps = _by_parameter(used["eps"].values, of_group)
-    stepped = _stepped(found, rule, _Used(_by_parameter(used["lr"].values, of_group), first, second, eps, of_group))
+    eps = spread(used["eps"].values, of_group)
+    stepped = _stepped(found, rule, _Used(spread(used["lr"].values, of_group), first, second, eps, of_group))
     coordinates = {schema.STEP: found.steps, schema.PARAMETER: names, schema.GROUP: used[schema.GROUP].values}
     about = {name: table[name].variable for name in _COPIED} | {"of_group": (schema.PARAMETER, of_group)}
     return xr.Dataset(
@@ -133,11 +133,6 @@ def _judged(table: xr.Dataset) -> xr.Dataset:
     return table.isel({schema.PARAMETER: np.flatnonzero(own.values)})
 
 
-def _by_parameter(values: Floats, of_group: Groups) -> Floats:
-    """Give each parameter what its group has (..., group) -> (..., parameter); NaN where it has no group."""
-    return np.where(of_group >= 0, values[..., of_group], np.nan)
-
-
 def _rules(found: Recorded, used: xr.Dataset, of_group: Groups) -> Words:
     optimizer, momentum, nesterov = (used[name].values.tolist() for name in ("optimizer", "momentum", "nesterov"))
     rules = [
@@ -158,17 +153,14 @@ def _corrections(found: Recorded, betas: Floats, of_group: Groups) -> Floats:
 
 def _stepped(found: Recorded, rule: Words, used: _Used) -> dict[str, Floats]:
     """Compute what stands over (step, parameter)."""
-    gradient, first = found.of(Quantity.GRADIENTS, "rms"), found.of("exp_avg", "rms")
-    first = np.where(np.isnan(first), found.of("momentum_buffer", "rms"), first)
-    squares = np.select([rule == name for name in SECOND], [found.of(name, "mean") for name in SECOND.values()], np.nan)
-    largest = found.of("max_exp_avg_sq", "mean")
+    first = _filled(found.of("exp_avg", "rms"), found.of("momentum_buffer", "rms"))
+    squares, largest = _squares(found, rule), found.of("max_exp_avg_sq", "mean")
     adam = rule == ADAM
-    of_first, of_second = (_by_parameter(one, used.of_group) for one in (used.first, used.second))
-    first = np.where(adam, first * of_first, first)
-    second, divided = (
-        np.sqrt(np.where(adam, values * of_second, values))
-        for values in (squares, np.where(np.isnan(largest), squares, largest))
-    )
+    second = divided = np.sqrt(_corrected(squares, adam, used.second, used.of_group))
+    if not np.isnan(largest).all():
+        divided = np.sqrt(_corrected(_filled(largest, squares), adam, used.second, used.of_group))
+    first = _corrected(first, adam, used.first, used.of_group)
+    gradient = found.of(Quantity.GRADIENTS, "rms")
     moved = direction(rule, gradient=gradient, first=first, second=divided, eps=used.eps)
     with np.errstate(invalid="ignore", divide="ignore"):
         signal = np.where(adam, first / second, np.nan)
@@ -184,21 +176,43 @@ def _stepped(found: Recorded, rule: Words, used: _Used) -> dict[str, Floats]:
     }
 
 
+def _squares(found: Recorded, rule: Words) -> Floats:
+    """Read the mean of what each rule keeps of the squares of the gradients."""
+    squares = np.broadcast_to(np.nan, (len(found.steps), len(found.names)))
+    for name, moment in SECOND.items():
+        if (rule == name).any():
+            squares = np.where(rule == name, found.of(moment, "mean"), squares)
+    return squares
+
+
+def _corrected(values: Floats, adam: npt.NDArray[np.bool_], factor: Floats, of_group: Groups) -> Floats:
+    """Rid moments of Adam of their bias towards 0."""
+    return np.where(adam, values * spread(factor, of_group), values) if adam.any() else values
+
+
+def _filled(values: Floats, others: Floats) -> Floats:
+    """Give the others where values are NaN."""
+    unknown = np.isnan(values)
+    return others if unknown.all() else np.where(unknown, others, values)
+
+
 def _idle(found: Recorded) -> Floats:
     """Give the share of elements that no gradient ever reached: those whose oldest memory is still zero."""
-    share = np.full((len(found.steps), len(found.names)), np.nan)
+    share = np.broadcast_to(np.nan, (len(found.steps), len(found.names)))
     for moment in (*SECOND.values(), "exp_avg", "momentum_buffer"):
-        with np.errstate(invalid="ignore"):  # an empty tensor has no share
-            here = found.of(moment, "zeros") / found.of(moment, "count")
-        share = np.where(np.isnan(share), here, share)
+        if moment in found.moments:
+            with np.errstate(invalid="ignore"):  # an empty tensor has no share
+                share = _filled(share, found.of(moment, "zeros") / found.of(moment, "count"))
     return share
 
 
 def _nonfinite(found: Recorded) -> Floats:
     """Count what is NaN or infinite in all moments together; NaN where none was recorded."""
-    counts = np.stack([np.full((len(found.steps), len(found.names)), np.nan)])
-    counts = np.concatenate([counts, *(found.of(moment, "nonfinite")[None] for moment in found.moments)])
-    return np.where(np.isnan(counts).all(axis=0), np.nan, np.nansum(counts, axis=0))  # not all have every moment
+    counts = np.broadcast_to(np.nan, (len(found.steps), len(found.names)))
+    for moment in found.moments:
+        here = found.of(moment, "nonfinite")
+        counts = np.where(np.isnan(here), counts, np.nan_to_num(counts) + here)  # not all have every moment
+    return counts
 
 
 def _norm(found: Recorded) -> Floats:
@@ -212,6 +226,5 @@ def _norm(found: Recorded) -> Floats:
 def _predicted_ratio(run: xr.DataTree, found: Recorded) -> Floats:
     related = group_or_none(run, schema.RELATIONS)
     if related is None or schema.PREDICTED_RATIO not in related:
-        return np.full((len(found.steps), len(found.names)), np.nan)
-    ratio = related[schema.PREDICTED_RATIO].reindex({schema.STEP: found.steps, schema.PARAMETER: found.names})
-    return ratio.transpose(*_OVER).values
+        return np.broadcast_to(np.nan, (len(found.steps), len(found.names)))
+    return on_grid(related[schema.PREDICTED_RATIO], steps=found.steps, names=found.names)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from wdyn import schema
-from wdyn.analysis.inputs import group_or_none, of_finite, states_or_none, statistics_or_none
+from wdyn.analysis.inputs import group_or_none, on_grid, states_or_none, statistics_or_none
 from wdyn.reading.tables import parameters, recorded
 from wdyn.schema import Quantity
 
@@ -19,13 +19,12 @@ Floats = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
 
 _OF_ALL = ("rms", "l2", "mean")
-_READ = (*_OF_ALL, "zeros", "count", "nonfinite")
 _EPS, _EPS_OF_ADAGRAD = 1e-8, 1e-10  # torch's defaults, where the run does not tell
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Statistics of gradients, updates and moments on one grid.
+    """Statistics of gradients, updates and moments on one grid, read one by one as they are asked for.
 
     Attributes
     ----------
@@ -33,25 +32,36 @@ class Recorded:
         Labels of the grid: steps at which something was recorded, and parameters.
     moments
         Quantities that the optimizer holds, by its own names.
-    values
-        By quantity and statistic, (step, parameter); NaN where nothing was recorded, and for rms, l2 and mean where not
-        all of it is finite.
+    rows
+        The statistics of each quantity that was recorded; lazily.
     """
 
     steps: Steps
     names: Sequence[str]
     moments: tuple[str, ...]
-    values: Mapping[tuple[str, str], Floats]
+    rows: Mapping[str, xr.Dataset]
 
     def of(self, quantity: str, statistic: str) -> Floats:
-        """Give a statistic of a quantity, all NaN where it was not recorded."""
-        nothing = np.full((len(self.steps), len(self.names)), np.nan)
-        return self.values.get((quantity, statistic), nothing)
+        """Read a statistic of a quantity: (step, parameter).
+
+        NaN where nothing was recorded, and for rms, l2 and mean where not all of it is finite. What was not recorded at
+        all takes no memory.
+        """
+        if quantity not in self.rows:
+            return np.broadcast_to(np.nan, (len(self.steps), len(self.names)))
+        rows = self.rows[quantity]
+        values = on_grid(rows[statistic], steps=self.steps, names=self.names)
+        if statistic not in _OF_ALL:
+            return values
+        return np.where(on_grid(rows["nonfinite"], steps=self.steps, names=self.names) == 0, values, np.nan)
 
     def held(self) -> list[set[str]]:
         """Name the moments that each parameter has at some step."""
-        rows = {moment: ~np.isnan(self.of(moment, "nonfinite")) for moment in self.moments}
-        return [{moment for moment, known in rows.items() if known[:, at].any()} for at in range(len(self.names))]
+        has = {moment: self._ever(moment) for moment in self.moments}
+        return [{moment for moment, known in has.items() if known[at]} for at in range(len(self.names))]
+
+    def _ever(self, moment: str) -> npt.NDArray[np.bool_]:
+        return np.asarray(np.isfinite(self.of(moment, "nonfinite")).any(axis=0), dtype=np.bool_)
 
     def before_training(self) -> npt.NDArray[np.bool_]:
         """Say of each parameter whether it had moments before the first step."""
@@ -62,26 +72,27 @@ class Recorded:
 
 
 def read(run: xr.DataTree, names: Sequence[str]) -> Recorded | None:
-    """Read what the optimizer used, held and did; None where none of it was recorded."""
+    """Find what the optimizer used, held and did; None where none of it was recorded."""
     moments = tuple(sorted(set(recorded(run, schema.STATISTICS)) - set(Quantity)))
-    found = {}
+    rows, steps = {}, np.empty(0, np.int64)
     for quantity in (Quantity.GRADIENTS, Quantity.UPDATES, *moments):
-        rows = statistics_or_none(run, quantity)
-        if rows is not None:
-            own = rows[list(_READ)].load().reindex({schema.PARAMETER: list(names)})
-            told = own["nonfinite"].notnull().any(schema.PARAMETER)
-            clean = own.assign({name: of_finite(own, name) for name in _OF_ALL})
-            found[quantity] = clean.isel({schema.STEP: np.flatnonzero(told.values)})
-    steps = np.unique(np.concatenate([[], *(rows[schema.STEP].values for rows in found.values())])).astype(np.int64)
-    if not steps.size:
-        return None
-    lined_up = {quantity: rows.reindex({schema.STEP: steps}) for quantity, rows in found.items()}
-    values = {
-        (str(quantity), name): rows[name].transpose(schema.STEP, schema.PARAMETER).values
-        for quantity, rows in lined_up.items()
-        for name in _READ
-    }
-    return Recorded(steps, names, moments, values)
+        own = statistics_or_none(run, quantity)
+        if own is not None:
+            rows[str(quantity)] = own
+            every = own[schema.STEP].values
+            told = ~np.isnan(on_grid(own["nonfinite"], steps=every, names=names)).all(axis=1)
+            steps = np.union1d(steps, every[told])
+    return Recorded(steps, names, moments, rows) if steps.size else None
+
+
+def spread(values: Floats, of_group: Steps) -> Floats:
+    """Give each parameter what its group has (..., group) -> (..., parameter); NaN where it has no group."""
+    held = np.unique(of_group)
+    if held.size == 1 and held[0] >= 0:  # the usual case, which needs no memory
+        return np.broadcast_to(values[..., held], (*values.shape[:-1], of_group.size))
+    if not values.shape[-1]:
+        return np.full((*values.shape[:-1], of_group.size), np.nan)
+    return np.where(of_group >= 0, values[..., of_group], np.nan)
 
 
 def groups_of(run: xr.DataTree, names: Sequence[str]) -> Steps:
@@ -141,8 +152,10 @@ def _series(logged: xr.Dataset, name: str, count: int) -> xr.DataArray:
 def _last(rows: Floats) -> Floats:
     """Give the last value of each column that is not NaN; NaN where there is none."""
     known = ~np.isnan(rows)
-    at = (known * np.arange(1, len(rows) + 1)[:, None]).max(axis=0, initial=0) - 1
-    return np.where(at >= 0, rows[at, np.arange(rows.shape[1])], np.nan)
+    if not rows.size:
+        return np.full(rows.shape[1:], np.nan)
+    at = len(rows) - 1 - known[::-1].argmax(axis=0)
+    return np.where(known.any(axis=0), rows[at, np.arange(rows.shape[1])], np.nan)
 
 
 def _peak(lr: xr.DataArray) -> xr.DataArray:

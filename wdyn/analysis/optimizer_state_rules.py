@@ -5,7 +5,7 @@ The kernels know no names: they work on arrays that broadcast against each other
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import numpy as np
@@ -91,12 +91,15 @@ def direction(rule: npt.NDArray[np.str_], *, gradient: Floats, first: Floats, se
         others it is a ratio of means where the optimizer takes the mean of ratios: they agree where the elements of a
         parameter have gradients of like size.
     """
-    scaled = {
-        ADAM: first / (second + eps),
-        MOMENTUM: first,
-        RMSPROP: gradient / (second + eps),
-        ADAGRAD: gradient / (second + eps),
-        GRADIENT: gradient,
+    scaled: dict[str, Callable[[], Floats]] = {
+        ADAM: lambda: first / (second + eps),
+        MOMENTUM: lambda: first,
+        RMSPROP: lambda: gradient / (second + eps),
+        ADAGRAD: lambda: gradient / (second + eps),
+        GRADIENT: lambda: gradient,
     }
-    found: Floats = np.select([rule == name for name in scaled], list(scaled.values()), default=np.nan)
+    found = np.broadcast_to(np.nan, gradient.shape)
+    for name, scale in scaled.items():
+        if (rule == name).any():  # few are there, and each takes as much memory as the gradients
+            found = np.where(rule == name, scale(), found)
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ from wdyn import schema
 from wdyn.analysis import update_sizes_check
 from wdyn.analysis.analyzer import analyzer
 from wdyn.analysis.freezing import frozen_at
-from wdyn.analysis.inputs import states_or_none, statistics_or_none
+from wdyn.analysis.inputs import on_grid, states_or_none, statistics_or_none
 from wdyn.analysis.skipping import skip
 from wdyn.analysis.update_sizes_kernels import (
     approach,
@@ -100,33 +102,47 @@ def update_sizes(run: xr.DataTree) -> xr.Dataset:
             "updates, and how they stand to the weights, were not recorded",
             remedy='wdyn.watch(..., what=("weights", "updates"))',
         )
-    related = relations(run)
     table = _judged(parameters(run), updates)
     names = table[schema.PARAMETER].values.tolist()
-    moved = updates[["l2", "nonfinite"]].load().sel({schema.PARAMETER: names})
-    told = moved["nonfinite"].notnull().any(schema.PARAMETER).values
+    read = _Reading(relations(run), updates[schema.STEP].values, names)
+    nonfinite = read.values(updates["nonfinite"])
+    told = ~np.isnan(nonfinite).all(axis=1)
     if not told.any():
         return skip("no step with an update was recorded", remedy="train, and record, one step or more")
-    moved = moved.isel({schema.STEP: np.flatnonzero(told)}).transpose(*_OVER)
-    steps = moved[schema.STEP].values
-    settings = used(run, steps=steps, names=names)
-    own = related.load().reindex({schema.STEP: steps, schema.PARAMETER: names}).transpose(*_OVER)
-    trains = ~frozen_at(steps, table, states_or_none(run))
+    read, nonfinite = replace(read, steps=read.steps[told]), nonfinite[told]
+    settings = used(run, steps=read.steps, names=names)
+    trains = ~frozen_at(read.steps, table, states_or_none(run))
+    norms = read.values(updates["l2"])
     # The norm is that of what is finite, so it is 0 also where nothing is.
-    zero = (moved["l2"].values == 0) & (moved["nonfinite"].values == 0) & (table["numel"].values > 0)
-    found = {
-        **_directions(own, moved["l2"].values),
-        **_decay(own["update_ratio"].values, settings),
-        **_way(own, np.cumsum(moved["nonfinite"].values > 0, axis=0) > 0),
-        "still": zero & trains & (settings.lr > 0),
-        "nonfinite": moved["nonfinite"].values,
-        "lr": settings.lr,
-    }
-    found |= _balance(found["rotation"], _rms(run, steps, names), settings)
+    zero = (norms == 0) & (nonfinite == 0) & (table["numel"].values > 0)
+    found = _directions(read, norms)
+    found |= _decay(found["update_ratio"], settings)
+    found |= _way(read, np.cumsum(nonfinite > 0, axis=0, dtype=np.int32) > 0)
+    lr = settings.spread(settings.lr)
+    found |= {"still": zero & trains & (lr > 0), "nonfinite": nonfinite, "lr": lr}
+    found |= _balance(found["rotation"], _rms(run, read), settings)
     about = {name: table[name].variable for name in _COPIED} | {"matrix": (schema.PARAMETER, _matrices(table))}
-    coordinates = {schema.STEP: steps, schema.PARAMETER: names} | about
+    coordinates = {schema.STEP: read.steps, schema.PARAMETER: names} | about
     result = xr.Dataset({name: (_OVER, values) for name, values in found.items()}, coordinates)
-    return with_reasons(result.assign(late(result, trains)), own, settings)
+    return with_reasons(result.assign(late(result, trains)), read.related, settings)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The relations, lazily, and the steps and parameters at which they are read."""
+
+    related: xr.Dataset
+    steps: npt.NDArray[np.int64]
+    names: Sequence[str]
+
+    def values(self, values: xr.DataArray) -> Floats:
+        """Read one array: (step, parameter)."""
+        return on_grid(values, steps=self.steps, names=self.names)
+
+    def relation(self, name: str) -> Floats:
+        """Read a relation; one that is NaN throughout takes no memory."""
+        values = self.values(self.related[name])
+        return np.broadcast_to(np.nan, values.shape) if np.isnan(values).all() else values
 
 
 def _judged(table: xr.Dataset, updates: xr.Dataset) -> xr.Dataset:
@@ -142,50 +158,63 @@ def _matrices(table: xr.Dataset) -> npt.NDArray[np.bool_]:
     return np.asarray(weights.values & (axes > 1), dtype=np.bool_)
 
 
-def _directions(own: xr.Dataset, norms: Floats) -> dict[str, Floats]:
+def _directions(read: _Reading, norms: Floats) -> dict[str, Floats]:
     """Take an update apart: along the weights and around them, and back along the update before."""
-    ratio, cosine = own[schema.UPDATE_RATIO].values, own[schema.WEIGHT_COSINE].values
-    follows = np.where(own[schema.UPDATE_GAP].values == 1, own[schema.UPDATE_COSINE].values, np.nan)
-    before = np.vstack([np.full_like(norms[:1], np.nan), norms[:-1]])
+    ratio, cosine = read.relation(schema.UPDATE_RATIO), read.relation(schema.WEIGHT_COSINE)
     with np.errstate(invalid="ignore", divide="ignore"):  # a weight that is all zero has no direction: inf * NaN
         return {
             "update_ratio": ratio,
             "radial": ratio * cosine,
             "tangential": tangential(ratio, cosine),
             "rotation": rotation(ratio, cosine),
-            "update_cosine": follows,
-            "undone": -follows * norms / before,
+            **_back(read, norms),
         }
+
+
+def _back(read: _Reading, norms: Floats) -> dict[str, Floats]:
+    cosine = read.relation(schema.UPDATE_COSINE)
+    if np.isnan(cosine).all():
+        return {"update_cosine": cosine, "undone": cosine}
+    follows = np.where(read.values(read.related[schema.UPDATE_GAP]) == 1, cosine, np.nan)
+    before = np.vstack([np.full_like(norms[:1], np.nan), norms[:-1]])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {"update_cosine": follows, "undone": -follows * norms / before}
 
 
 def _decay(ratio: Floats, settings: Used) -> dict[str, Floats]:
     # Without decay it owns nothing, whichever way the optimizer would apply it.
-    told = (settings.decoupled | (settings.decay == 0)) & (ratio > 0)
-    return {"decay_share": np.where(told, settings.lr * settings.decay / np.where(told, ratio, np.nan), np.nan)}
+    told = settings.decoupled | (settings.decay == 0)
+    pull = settings.spread(np.where(told, settings.lr * settings.decay, np.nan))
+    return {"decay_share": np.divide(pull, ratio, out=np.full(ratio.shape, np.nan), where=ratio > 0)}
 
 
-def _way(own: xr.Dataset, lost: npt.NDArray[np.bool_]) -> dict[str, Floats]:
+def _way(read: _Reading, lost: npt.NDArray[np.bool_]) -> dict[str, Floats]:
     """Compare path and chord; from the first update on that is not finite there is neither."""
-    path, chord = (np.where(lost, np.nan, own[name].values) for name in (PATH_LENGTH, DISPLACEMENT))
-    efficiency = chord / np.where(path > 0, path, np.nan)
+    path, chord = read.relation(PATH_LENGTH), read.relation(DISPLACEMENT)
+    if lost.any():
+        path, chord = (np.where(lost, np.nan, values) for values in (path, chord))
+    known = not np.isnan(chord).all()  # else it is NaN throughout too, and takes no memory
+    efficiency = chord / np.where(path > 0, path, np.nan) if known else chord
     return {"path_length": path, "displacement": chord, "efficiency": efficiency}
 
 
 def _balance(turned: Floats, rms: Floats, settings: Used) -> dict[str, Floats]:
     """Compare with the balance of AdamW; NaN for what another rule, or none, moves."""
     decay = np.where(settings.balances & (settings.decay > 0) & (settings.lr > 0), settings.decay, np.nan)
-    angle, size = equilibrium_rotation(settings.lr, decay, settings.beta1), equilibrium_rms(settings.lr, decay)
+    reached = np.where(np.isnan(decay), np.nan, approach(settings.pulled))
+    angle = settings.spread(equilibrium_rotation(settings.lr, decay, settings.beta1))
+    size = settings.spread(equilibrium_rms(settings.lr, decay))
     return {
         "expected_rotation": angle,
         "rotation_ratio": turned / angle,
         "expected_rms": size,
         "norm_ratio": rms / size,
-        "approach": np.where(np.isnan(decay), np.nan, approach(settings.pulled)),
+        "approach": settings.spread(reached),
     }
 
 
-def _rms(run: xr.DataTree, steps: npt.NDArray[np.int64], names: list[str]) -> Floats:
+def _rms(run: xr.DataTree, read: _Reading) -> Floats:
     weights = statistics_or_none(run)
     if weights is None:
-        return np.full((len(steps), len(names)), np.nan)
-    return weights["rms"].load().reindex({schema.STEP: steps, schema.PARAMETER: names}).transpose(*_OVER).values
+        return np.broadcast_to(np.nan, (len(read.steps), len(read.names)))
+    return read.values(weights["rms"])

@@ -21,13 +21,13 @@ def with_reasons(result: xr.Dataset, own: xr.Dataset, settings: Used) -> xr.Data
     result
         What was measured.
     own
-        The relations that it was measured from, over the same steps and parameters.
+        The relations that it was measured from.
     settings
         What the steps used.
     """
     why = {
         "update_cosine": (_no_cosine(own), _ALL),
-        "efficiency": (_no_way(own), _ALL),
+        "efficiency": (_no_way(result, own), _ALL),
         "decay_share": (_no_decay(settings), f"decay is decoupled in {', '.join(ALWAYS_DECOUPLED)}"),
         "rotation_ratio": (_no_balance(settings), "the balance of decay and gradients is known for AdamW"),
     }
@@ -44,8 +44,8 @@ def _no_cosine(own: xr.Dataset) -> str:
     return "no two recorded steps follow each other"
 
 
-def _no_way(own: xr.Dataset) -> str:
-    steps = own[schema.STEP].values
+def _no_way(result: xr.Dataset, own: xr.Dataset) -> str:
+    steps = result[schema.STEP].values
     gaps = np.flatnonzero(np.diff(steps, prepend=steps[:1]) > 1)
     if gaps.size:
         return f"the path has gaps: the step before {steps[gaps[0]]} has no row"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import xarray as xr
 
 from wdyn import schema
 from wdyn.analysis.inputs import group_or_none
-from wdyn.analysis.optimizer_state_reading import groups_of, known_groups, settings
+from wdyn.analysis.optimizer_state_reading import groups_of, known_groups, settings, spread
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -27,24 +27,27 @@ _OF_ADAM = ("Adam", "AdamW")
 
 @dataclass(frozen=True)
 class Used:
-    """What each step used, over the steps and parameters that were asked for.
+    """What each step used: by group, of which there are few, to be spread over the parameters that it holds.
 
     Attributes
     ----------
+    of_group
+        (parameter). The group that holds each; -1 where none does.
     lr, decay
-        (step, parameter). NaN where no group holds the parameter, or the run does not tell.
+        (step, group). NaN where the run does not tell.
     pulled
-        (step, parameter). Sum of lr times weight decay over all steps so far.
+        (step, group). Sum of lr times weight decay over all steps so far.
     beta1
-        (parameter). NaN where there is none.
+        (group). NaN where there is none.
     decoupled
-        (parameter). The optimizer is known to apply its decay as lr * weight_decay * W.
+        (group). The optimizer is known to apply its decay as lr * weight_decay * W.
     balances
-        (parameter). Its rule is that of AdamW, whose balance of decay and gradients is known.
+        (group). Its rule is that of AdamW, whose balance of decay and gradients is known.
     optimizers
         Names of the optimizers that hold something.
     """
 
+    of_group: Steps
     lr: Floats
     decay: Floats
     pulled: Floats
@@ -53,9 +56,13 @@ class Used:
     balances: Mask
     optimizers: tuple[str, ...]
 
+    def spread(self, values: Floats) -> Floats:
+        """Give each parameter what its group has (step, group) -> (step, parameter); NaN where it has no group."""
+        return spread(values, self.of_group)
+
 
 def used(run: xr.DataTree, *, steps: Steps, names: Sequence[str]) -> Used:
-    """Read the settings of the group that holds each parameter."""
+    """Read the settings of the groups that hold the parameters."""
     of_group = groups_of(run, names)
     count = 1 + int(of_group.max(initial=-1))
     scalars = group_or_none(run, schema.SCALARS)
@@ -67,25 +74,15 @@ def used(run: xr.DataTree, *, steps: Steps, names: Sequence[str]) -> Used:
     at = np.searchsorted(every, steps)
     known = known_groups(run, count=count)
     return Used(
-        _spread(lr[at], of_group),
-        _spread(decay[at], of_group),
-        _spread(pulled[at], of_group),
-        _spread(found["beta1"].values, of_group),
-        _held(known, of_group, _is_decoupled),
-        _held(known, of_group, _balances),
+        of_group,
+        lr[at],
+        decay[at],
+        pulled[at],
+        found["beta1"].values,
+        np.array([_is_decoupled(group) for group in known], dtype=np.bool_),
+        np.array([_balances(group) for group in known], dtype=np.bool_),
         tuple(dict.fromkeys(name for name in found["optimizer"].values.tolist() if name)),
     )
-
-
-def _spread(values: Floats, of_group: Steps) -> Floats:
-    """Give each parameter what its group has (..., group) -> (..., parameter); NaN where it has no group."""
-    if not values.shape[-1]:
-        return np.full((*values.shape[:-1], len(of_group)), np.nan)
-    return np.where(of_group >= 0, values[..., of_group], np.nan)
-
-
-def _held(known: Sequence[Mapping[str, Any]], of_group: Steps, fits: Callable[[Mapping[str, Any]], bool]) -> Mask:
-    return np.array([group >= 0 and fits(known[group]) for group in of_group.tolist()], dtype=np.bool_)
 
 
 def _is_decoupled(group: Mapping[str, Any]) -> bool:

@@ -31,11 +31,8 @@ def command(
 
     Exit codes: 0 clean, 1 findings at or above --fail-on, 2 could not run.
     """
-    with output.stages(2) as begin:
-        begin("Opening the run")
-        tree = open_run(run)
-        begin("Asking the questions")
-        found = analyze(tree, only or None, select=select, ignore=ignore)
+    with output.questions() as begin:
+        found = analyze(open_run(run), only or None, select=select, ignore=ignore, on_progress=begin)
     if form == "json":
         click.echo(found.to_json())
     else:

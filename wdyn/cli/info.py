@@ -11,7 +11,7 @@ from wdyn.cli import options, output
 from wdyn.errors import InvalidArgument
 from wdyn.reports import json_format, storage, text
 from wdyn.reports.anatomy import anatomy
-from wdyn.reports.summary import summarize
+from wdyn.reports.summarizing import summarize
 from wdyn.store.reader import open_run
 from wdyn.store.root import is_run
 

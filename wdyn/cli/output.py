@@ -37,6 +37,20 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
+def questions() -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on standard error that is told which question begins, of how many; nothing where it is no terminal."""
+    console = Console(stderr=True)
+    columns = (BarColumn(20), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Opening the run", total=None)
+
+        def begin(number: int, count: int, question: str) -> None:
+            bar.update(task, completed=number - 1, total=count, description=f"{number} of {count}: {question}")
+
+        yield begin
+
+
+@contextmanager
 def counting(words: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on standard error that is told how much of how much is done; nothing where that is no terminal."""
     console = Console(stderr=True)

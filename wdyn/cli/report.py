@@ -39,12 +39,8 @@ def command(
     to = to or files.beside(run)
     # Known before the work begins: a suffix that means nothing should not cost a minute.
     form = form or files.form_of(to)
-    with output.stages(3) as begin:
-        begin("Opening the run")
-        tree = open_run(run)
-        begin("Asking the questions")
-        found = analyze(tree, select=select, ignore=ignore)
-        begin("Drawing the answers")
+    with output.questions() as begin:
+        found = analyze(open_run(run), select=select, ignore=ignore, draw=form == "html", on_progress=begin)
         content = files.rendered(found, form)
     if printed_only and form != "text":
         click.echo(content, nl=not content.endswith("\n"))

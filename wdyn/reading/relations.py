@@ -51,14 +51,12 @@ def relations(run: xr.DataTree) -> xr.Dataset:
     """
     table = parameters(run)  # refuses what is no run
     stored = [dataset(run, schema.RELATIONS)] if schema.RELATIONS in run.children else []
-    weights, updates, away = (
-        _norms(run, quantity) for quantity in (Quantity.WEIGHTS, Quantity.UPDATES, Quantity.DISPLACEMENT)
-    )
-    found = [*stored]
+    found, away = [*stored], _norms(run, Quantity.DISPLACEMENT)
     if away is not None:
         found.append(away.rename(DISPLACEMENT).to_dataset())
-        if weights is not None:
+        if (weights := _norms(run, Quantity.WEIGHTS)) is not None:
             found.append((away / _of_each_run(weights, _first_row)).rename(DRIFT).to_dataset())
+    updates = _norms(run, Quantity.UPDATES)
     if updates is not None:
         found.append(_of_each_run(updates, _path_length).rename(PATH_LENGTH).to_dataset())
     if not found:
@@ -75,14 +73,16 @@ def _norms(run: xr.DataTree, quantity: Quantity) -> xr.DataArray | None:
     values = None if group is None else dataset(run, group)
     if values is None or _NORM not in values:
         return None
-    norms: xr.DataArray = values[_NORM].load()
-    return norms.where(values[_NONFINITE].load() == 0) if _NONFINITE in values else norms
+    norms: xr.DataArray = values[_NORM].compute()
+    return norms.where(values[_NONFINITE].compute() == 0) if _NONFINITE in values else norms
 
 
 def _complete(found: xr.Dataset) -> xr.Dataset:
     """Every relation in its place, and `attempt` as it was before rows of several groups were lined up."""
     sizes = found.sizes
-    nothing = xr.DataArray(np.nan, {dim: found[dim] for dim in sizes}, tuple(sizes))
+    # Of many rows and parameters it would be large, so it is one number that stands everywhere.
+    nan = np.broadcast_to(np.nan, tuple(sizes.values()))
+    nothing = xr.DataArray(nan, {dim: found[dim] for dim in sizes}, tuple(sizes))
     names = (*schema.RELATION_NAMES, DISPLACEMENT, DRIFT, PATH_LENGTH)
     whole = xr.Dataset({name: found.get(name, nothing) for name in names})
     attempt = found.coords.get(schema.ATTEMPT)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib import rc_context
-from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -30,6 +32,9 @@ SVG_LIMIT = 200_000
 
 _POINTS = 12_000
 """Points beyond which it is not tried: they would be written, and thrown away."""
+
+_CORNERS = 4
+"""Of a cell of a map."""
 
 _DPI = 160
 _CSS_PIXELS = 120
@@ -82,6 +87,7 @@ def framed(figure: Figure) -> Picture:
     said, answer = words(figure), " ".join(_distinct([figure.get_suptitle()]))
     if answer:
         _take_title(figure)
+    _lay_out(figure)
     address = _address(figure)
     width, height = (round(inches * _CSS_PIXELS) for inches in figure.get_size_inches())
     return Picture(address, said, width, height, answer, maps(figure))
@@ -100,6 +106,13 @@ def _take_title(figure: Figure) -> None:
     lines = figure.get_suptitle().count("\n") + 1
     figure.suptitle("")
     figure.set_figheight(figure.get_figheight() - _TITLE_LINE * lines)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Give everything its place, once: each form of the image would otherwise do so anew, twice."""
+    with _any_script():
+        figure.draw_without_rendering()
+    figure.set_layout_engine(None)
 
 
 def _make_visible(figure: Figure) -> None:
@@ -139,16 +152,25 @@ def _points(figure: Figure) -> int:
             count += np.size(held.get_offsets()) // 2
         elif isinstance(held, PolyCollection):
             count += sum(np.size(path.vertices) // 2 for path in held.get_paths())
+        elif isinstance(held, QuadMesh) and not held.get_rasterized():
+            cells = held.get_array()
+            count += 0 if cells is None else _CORNERS * cells.size
     return count
 
 
 def _draw(figure: Figure, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks is boxes in a figure, and whole in the tables below it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with _any_script():
         figure.savefig(buffer, format=kind, facecolor="white", **options)
     return buffer.getvalue()
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Take a name in a script that the font lacks: it is boxes in a figure, and whole in the tables below it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def _encode(kind: str, content: bytes) -> str:

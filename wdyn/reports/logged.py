@@ -11,9 +11,11 @@ import xarray as xr
 
 from wdyn.reading.curves import curves, silent_after
 
-_LEVELS = "▁▂▃▄▅▆▇█"
+LEVELS = "▁▂▃▄▅▆▇█"
+"""Heights, from the lowest."""
+
 _WIDTH = 24
-_MOST = 12
+MOST = 12
 """Curves that a card may list."""
 
 
@@ -61,8 +63,8 @@ def logged(scalars: xr.Dataset) -> tuple[Logged, ...]:
 def lines(told: Iterable[Logged]) -> dict[str, str]:
     """Write each as one line, as many as fit a card."""
     listed = list(told)
-    written = {one.name: f"{one.words}  {one.spark}".rstrip() for one in listed[:_MOST]}
-    return written | ({"…": f"and {len(listed) - _MOST} more"} if len(listed) > _MOST else {})
+    written = {one.name: f"{one.words}  {one.spark}".rstrip() for one in listed[:MOST]}
+    return written | ({"…": f"and {len(listed) - MOST} more"} if len(listed) > MOST else {})
 
 
 def _told(name: str, curve: xr.DataArray) -> Logged:
@@ -91,4 +93,4 @@ def _spark(values: npt.NDArray[np.float64]) -> str:
     heights = np.array([part.mean() for part in parts])
     span = np.ptp(heights)
     scaled = (heights - heights.min()) / span if span > 0 else np.zeros(heights.size)
-    return "".join(_LEVELS[min(int(height * len(_LEVELS)), len(_LEVELS) - 1)] for height in scaled)
+    return "".join(LEVELS[min(int(height * len(LEVELS)), len(LEVELS) - 1)] for height in scaled)

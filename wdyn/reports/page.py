@@ -5,60 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from wdyn.findings import Finding, Severity
 from wdyn.plots.scalars import plot
 from wdyn.reading.curves import curves
 from wdyn.reports import attempts
 from wdyn.reports.comparison import comparisons
-from wdyn.reports.figures import Picture, framed, pictures
+from wdyn.reports.figures import Picture, framed
 from wdyn.reports.html import drawn, fragment_of, page_of
-from wdyn.reports.numbers import Table, tables
-from wdyn.reports.pointing import embedded, shapes_of
+from wdyn.reports.numbers import Table
+from wdyn.reports.sections import Section
 from wdyn.reports.summary import Summary, facts
 from wdyn.reports.text import verdict
 
 if TYPE_CHECKING:
-    from wdyn.analysis.machinery import Answer
     from wdyn.reports.report import Report
-
-_ROWS = 160
-"""Of a table on the page: all parameters of a model like GPT-2 small."""
 
 _OPEN = 24
 """Modules up to which the template of a model stands open."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """What the page says of one analyzer.
-
-    Attributes
-    ----------
-    number
-        Its place on the page.
-    title
-        The answer in words; the question where nobody put it into words.
-    answer
-        What it found.
-    pictures
-        Its figure, or one for each of several joined runs.
-    failure
-        Why there is none.
-    tables
-        The numbers behind it.
-    shapes
-        Distributions to go through by step, for the script; "" where there are none.
-    """
-
-    number: int
-    title: str
-    answer: Answer
-    pictures: tuple[Picture, ...]
-    failure: str
-    tables: tuple[Table, ...]
-    shapes: Markup | str
 
 
 @dataclass(frozen=True)
@@ -109,21 +72,20 @@ def fragment(report: Report) -> str:
 
 
 def _content(report: Report) -> dict[str, Any]:
-    sections = [_section(number, answer) for number, answer in enumerate(report.answers, 1) if not answer.skipped]
     return {
         "report": report,
         "cards": [_card(run) for run in report.runs],
         "verdict": verdict(report.findings),
-        "said": _said(report, sections),
+        "said": _said(report),
         "comparisons": comparisons(report.answers),
-        "sections": sections,
+        "sections": report.sections,
         "skipped": [answer for answer in report.answers if answer.skipped],
     }
 
 
-def _said(report: Report, sections: list[Section]) -> list[Said]:
+def _said(report: Report) -> list[Said]:
     """Give each finding the way to its section, and the first serious one of each section its figure."""
-    section_of = {id(finding): section for section in sections for finding in section.answer.findings}
+    section_of = {id(finding): section for section in report.sections for finding in section.answer.findings}
     listed, shown = [], set()
     for finding in report.findings:
         section = section_of.get(id(finding))
@@ -132,16 +94,6 @@ def _said(report: Report, sections: list[Section]) -> list[Said]:
             shown.add(section.number)
         listed.append(Said(finding, section, section.pictures if section is not None and first else ()))
     return listed
-
-
-def _section(number: int, answer: Answer) -> Section:
-    drawings, failure = drawn(lambda: pictures(answer.result))
-    answers = [picture.answer for picture in drawings]
-    title = answers[0] if len(answers) == 1 and answers[0] else answer.analyzer.question
-    told = shapes_of(answer.result)
-    return Section(
-        number, title, answer, drawings, failure, tables(answer.result, limit=_ROWS), embedded(told) if told else ""
-    )
 
 
 def _card(run: Summary) -> Card:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from wdyn.analysis.machinery import Analyzer, Answer, examine
+from wdyn.analysis.machinery import Analyzer, Answer, OnProgress, examine
 from wdyn.errors import InvalidArgument
 from wdyn.findings import Finding, Severity
-from wdyn.reports.summary import Summary, summaries
+from wdyn.reports.summarizing import summaries
+from wdyn.reports.summary import Summary
+
+if TYPE_CHECKING:
+    from wdyn.reports.sections import Section
+
+_KEPT_BYTES = 2**26
+"""Of one result: a larger one is measured anew, should anyone ask for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,19 +31,30 @@ class Report:
     Attributes
     ----------
     answers
-        One for each analyzer, in the order in which they were asked; also those that had nothing to measure.
+        One for each analyzer, in the order in which they were asked; also those that had nothing to measure. A result
+        of more than 64 MiB is not kept: it is measured anew when it is asked for.
     runs
         What was recorded: one summary, or one for each of several runs that were joined.
+    drawn
+        What a page says of each answer, where that was prepared at once.
     """
 
     answers: tuple[Answer, ...]
     runs: tuple[Summary, ...]
+    drawn: tuple[Section, ...] | None = field(default=None, repr=False)
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """All findings, the worst first, then by code."""
         found = (finding for answer in self.answers for finding in answer.findings)
         return tuple(sorted(found, key=lambda finding: (-finding.severity, finding.code)))
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """What a page says of each answer, figures included."""
+        from wdyn.reports.sections import sections
+
+        return tuple(sections(self.answers)) if self.drawn is None else self.drawn
 
     @property
     def title(self) -> str:
@@ -87,6 +107,8 @@ def analyze(
     *,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    draw: bool = False,
+    on_progress: OnProgress = lambda number, count, question: None,
 ) -> Report:
     """What is there to know about this run?
 
@@ -98,6 +120,10 @@ def analyze(
         Whom to ask; by default all that are installed.
     select, ignore
         Codes of findings, or the letters that they begin with, to keep and to leave out.
+    draw
+        Draw each answer as soon as it is there: a page of a long run then needs no result a second time.
+    on_progress
+        Called before each question with its number, from 1 on, with how many there are, and with the question.
 
     Raises
     ------
@@ -107,7 +133,24 @@ def analyze(
         When no analyzer gives a code that was selected or ignored.
     """
     _require_opened(run)
-    return Report(examine(run, analyzers=analyzers, select=select, ignore=ignore), summaries(run))
+    asked = examine(run, analyzers=analyzers, select=select, ignore=ignore, on_progress=on_progress)
+    answers: list[Answer] = []
+    drawn: list[Section] = []
+    for answer in asked:  # not counted by `enumerate`, which would hold the last one meanwhile
+        kept = answer.let_go(run) if answer.held.nbytes > _KEPT_BYTES else answer
+        if draw and not answer.skipped:
+            drawn.append(_section(len(answers) + 1, answer, kept))
+        answers.append(kept)
+        del answer  # before the next one is measured
+        if kept.again:
+            gc.collect()  # figures refer to themselves, and to what they show
+    return Report(tuple(answers), summaries(run), tuple(drawn) if draw else None)
+
+
+def _section(number: int, answer: Answer, kept: Answer) -> Section:
+    from wdyn.reports.sections import section
+
+    return replace(section(number, answer), answer=kept)
 
 
 def _require_opened(run: object) -> None:

@@ -15,7 +15,8 @@ from wdyn import schema
 from wdyn.arrays import WeightArray
 from wdyn.reports.anatomy import Anatomy, itemsize
 from wdyn.reports.numbers import Table, cell
-from wdyn.reports.summary import disk_bytes, size
+from wdyn.reports.summarizing import disk_bytes
+from wdyn.reports.summary import size
 from wdyn.store.reader import PATH
 
 METADATA, TABLES, OTHER = "metadata", "tables", "other"
