@@ -10,24 +10,25 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from wdyn.capture import meeting as meetings
 from wdyn.capture.adapters import adapter_scales
 from wdyn.capture.circumstances import circumstances
-from wdyn.capture.meeting import MEET_SECONDS, Meeting
+from wdyn.capture.meeting import Meeting
 from wdyn.capture.model_config import left_out, model_config
 from wdyn.capture.optimizers import about
 from wdyn.capture.pieces import is_spread, piece
 from wdyn.capture.plan import Plan
 from wdyn.capture.processes import rank_and_count, records_together
 from wdyn.capture.sharing import ALONE, Held, Sharing
-from wdyn.capture.tensors import named_tensors
-from wdyn.errors import CannotRecord
+from wdyn.capture.tensors import class_name, named_tensors
+from wdyn.errors import CannotRecord, InvalidArgument
 from wdyn.rows import Batch, Before
 from wdyn.schema import Quantity
 from wdyn.store import weights
 from wdyn.store.assembling import Assembler
 from wdyn.store.held import held_before
 from wdyn.store.lateness import await_others
-from wdyn.store.place import open_writer
+from wdyn.store.place import check_place, open_writer
 from wdyn.store.root import read_root
 from wdyn.store.sink import Sink
 from wdyn.store.spool import Spool
@@ -77,15 +78,19 @@ def hold(model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, *, loa
     if not records_together(tensors, alone=plan.alone, check_replicas=plan.check_replicas):
         writer, step = _opened(model, optimizers, plan, loaded_step)
         return Holding(writer, step, _before(writer, plan, step))
-    held = {
-        name: Held(tuple(tensor.shape), str(tensor.dtype), piece(tensor), is_spread(tensor))
-        for name, tensor in tensors.items()
-    }
     meeting = Meeting(plan.place.absolute())
+    try:
+        held = {
+            name: Held(tuple(tensor.shape), str(tensor.dtype), piece(tensor, called=name), is_spread(tensor))
+            for name, tensor in tensors.items()
+        }
+    except InvalidArgument as error:
+        meeting.leave(error)
+        raise
     if meeting.rank > 0:
         return _shared(meeting, held, plan)
     try:
-        return _led(meeting, held, lambda: _opened(model, optimizers, plan, loaded_step), plan)
+        return _led(meeting, held, lambda: _checked(model, optimizers, plan, loaded_step), plan)
     except BaseException as error:
         meeting.refuse(error)
         raise
@@ -126,13 +131,21 @@ def _shared(meeting: Meeting, held: Mapping[str, Held], plan: Plan) -> Holding:
     return Holding(spooler, step, before, sharing, meeting)
 
 
+def _checked(
+    model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, loaded_step: int | None
+) -> tuple[Writer, int]:
+    """As `_opened`, where the place was not looked at before all processes had come."""
+    check_place(plan.place, resume=plan.resume)
+    return _opened(model, optimizers, plan, loaded_step)
+
+
 def _opened(
     model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, loaded_step: int | None
 ) -> tuple[Writer, int]:
     """Begin an attempt; give the step of its first row."""
     writer, resumed_from = open_writer(
         plan.place,
-        about={"model": type(model).__name__, "config": model_config(model), "optimizers": about(optimizers)},
+        about={"model": class_name(model), "config": model_config(model), "optimizers": about(optimizers)},
         attempt={**circumstances(), **_processes(), **left_out(plan.left_out), **adapter_scales(model)},
         resume=plan.resume,
         loaded=loaded_step,
@@ -157,5 +170,5 @@ def _before(writer: Writer, plan: Plan, step: int) -> Before | None:
 
 def _complete(batch: Batch, assembler: Assembler) -> Batch:
     """Wait for the first share of every process, and join them."""
-    await_others(assembler, batch, patience=MEET_SECONDS, meanwhile=lambda: None)
+    await_others(assembler, batch, patience=meetings.MEET_SECONDS, meanwhile=lambda: None)
     return assembler.whole(batch)

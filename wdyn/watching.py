@@ -20,7 +20,7 @@ from wdyn.capture.declared import Declared
 from wdyn.capture.hooks import attach
 from wdyn.capture.optimizers import as_optimizers
 from wdyn.capture.plan import DROP, Plan, check_when_full
-from wdyn.capture.processes import rank_and_count, stands_by
+from wdyn.capture.processes import records_together, stands_by
 from wdyn.capture.schedule import Decision, as_schedule
 from wdyn.capture.tensors import named_tensors
 from wdyn.capture.termination import Termination, check_main_thread
@@ -150,7 +150,7 @@ def watch(
     known = addresses(model, parts=declared) if select is not None else []
     wanted = wanted_by(select, known)
     plan = Plan(
-        place=Path(to) if rank_and_count()[0] and not alone else check_place(to, resume=resume),
+        place=_place(model, to, resume=resume, alone=alone, check_replicas=check_replicas),
         rows=as_schedule(budget(0.01) if every is None else every, "every"),
         snapshots=None if isinstance(snapshots, str) else as_schedule(snapshots, "snapshots"),
         what=quantities(what),
@@ -168,6 +168,17 @@ def watch(
         check_replicas=check_replicas,
     )
     return Watch(model, as_optimizers(optimizer), plan)
+
+
+def _place(
+    model: nn.Module, to: str | os.PathLike[str], *, resume: bool | int, alone: bool, check_replicas: bool
+) -> Path:
+    """Check the place, where this process is the only one that does, and not the first of several that begin."""
+    tensors = named_tensors(model)
+    together = records_together(tensors, alone=alone, check_replicas=check_replicas)
+    if together or stands_by(tensors, alone=alone, check_replicas=check_replicas):
+        return Path(to)
+    return check_place(to, resume=resume)
 
 
 class Watch:

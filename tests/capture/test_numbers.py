@@ -25,7 +25,7 @@ def tensors(seed=0):
     generator = torch.Generator().manual_seed(seed)
     w = torch.randn(6, 5, generator=generator)
     w[1, 2] = torch.nan
-    return {"w": w, "b": torch.randn(4, generator=generator) + 1e4}
+    return {"w": w, "b": torch.randn(4, generator=generator) + 100}
 
 
 def numbers_of(before, after, *, pieces=None):

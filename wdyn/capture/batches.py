@@ -50,6 +50,7 @@ class Batches:
     ) -> None:
         self._recorder, self._scalars, self._tell = recorder, scalars, tell
         self._sharing, self._check_replicas = sharing, check_replicas
+        self._trained: set[str] | None = None
         self._given = _NEVER, 0  # the step of the last share, and which one of that step it was
         self.rows_at = self._states_at = self._prepared_for = _NEVER
 
@@ -73,7 +74,8 @@ class Batches:
         kept = self._recorder.snapshot(step) if snapshot else None
         layout = self._recorder.layout()
         self._recorder.forget()
-        joining = Joining(step, layout, states, self._sharing, tell=self._tell)
+        self._trained = self._recorder.trained if self._trained is None else self._trained
+        joining = Joining(step, layout, states, self._sharing, tell=self._tell, trained=self._trained)
         shared = joining.share(numbers, ordinal=self._ordinal(step)) if self._sharing.is_shared else None
         given = joining.rows([numbers]) if shared is None else ()
         # Taken last: an interrupt in what takes long must not lose what was logged.

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from wdyn.capture import hints
 from wdyn.capture.spelling import is_bias, position, snake, subject
+from wdyn.capture.tensors import class_name
 
 _RNN_TENSOR = re.compile(r"(weight|bias)_(ih|hh|hr)(_l\d+)?(_reverse)?")
 
@@ -46,9 +47,9 @@ def owner_kind(module: nn.Module | None) -> Owner:
     """Recognise a module by its type, and norms and transposed linears of other libraries by their class name."""
     kind = next((kind for types, kind in _KINDS if isinstance(module, types)), Owner.UNKNOWN)
     if kind is Owner.UNKNOWN and module is not None:
-        if type(module).__name__ == "Conv1D":
+        if class_name(module) == "Conv1D":
             return Owner.TRANSPOSED
-        if hints.NORM_CLASS.fullmatch(snake(type(module).__name__)):
+        if hints.NORM_CLASS.fullmatch(snake(class_name(module))):
             return Owner.NORM
     return kind
 

@@ -31,6 +31,8 @@ class Joining:
         Which process records what.
     tell
         Tells the user of copies that differ.
+    trained
+        Names of which that is told, once each: buffers may differ by design, and they are only recorded.
     """
 
     step: int
@@ -38,6 +40,7 @@ class Joining:
     states: Row | None
     sharing: Sharing
     tell: Callable[[str], None]
+    trained: set[str]
 
     def share(self, own: Numbers, *, ordinal: int) -> Share:
         """Give what this process measured, to be joined with what others did."""
@@ -57,7 +60,7 @@ class Joining:
             return
         differ = differing([one.fingerprints for one in several], self.sharing)
         if several[0].fingerprints:
-            self._tell_of([name for name, count in differ.items() if count])
+            self._tell_of([name for name, count in differ.items() if count and name in self.trained])
             shown = self.layout.whole.source
             counts = [differ.get(shown.get(column, ""), -1) for column in range(self.layout.whole.columns)]
             told = {schema.REPLICAS_DIFFER: np.array(counts, dtype=np.int64)}
@@ -67,6 +70,7 @@ class Joining:
 
     def _tell_of(self, names: Sequence[str]) -> None:
         if names:
+            self.trained.difference_update(names)
             self.tell(
                 f"Processes that should hold the same weights do not: at step {self.step} {len(names)} parameters "
                 f"differ between copies, such as {examples(names)}. Which, since when: states/{schema.REPLICAS_DIFFER}"

@@ -19,7 +19,7 @@ from torch.distributed import distributed_c10d
 from wdyn import errors
 from wdyn.capture.processes import rank_and_count
 from wdyn.capture.sharing import Held, Sharing, from_plain, shared, to_plain
-from wdyn.errors import CannotRecord, WdynError
+from wdyn.errors import CannotRecord, InvalidArgument, WdynError
 
 MEET_SECONDS = 120.0
 """How long a process waits for the others to enter the block."""
@@ -67,7 +67,14 @@ class Meeting:
                 f"to={str(self._place)!r}) within {MEET_SECONDS:.0f} s; process {missing[0]} did not. The parameters "
                 f"are spread over all of them, so each must watch, with the same arguments"
             )
+        for rank, one in enumerate(came):
+            if isinstance(one, dict):
+                raise InvalidArgument(f"process {rank}: {one['error']}")
         return shared([from_plain(one) for one in came], rank=self.rank)
+
+    def leave(self, error: BaseException) -> None:
+        """Tell the others that what this process holds cannot be recorded."""
+        self._say(f"holds/{self.rank}", {"error": str(error)})
 
     def begin(self, beginning: Mapping[str, Any]) -> None:
         """Tell the others, as the first process, how the run begins."""

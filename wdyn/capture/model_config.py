@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from wdyn.capture.tensors import class_name
 from wdyn.naming import DATA_PARALLEL, WRAPPERS
 
 _MOST_BYTES = 2**18
@@ -19,7 +20,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     """Give the config of a model as transformers writes it, ``architectures`` included; empty where there is none."""
     for inner in reversed(list(_unwrapped(model))):  # a wrapper may show the config of what it holds as its own
         if found := as_config(_told_by(getattr(inner, "config", None))):
-            return found | {"architectures": found.get("architectures") or [type(inner).__name__]}
+            return found | {"architectures": found.get("architectures") or [class_name(inner)]}
     return {}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from torch.optim import Optimizer
 
+from wdyn.capture.pieces import like
 from wdyn.naming import with_checksum
 from wdyn.schema import Quantity
 
@@ -33,8 +34,9 @@ def moments(optimizers: Sequence[Optimizer], tensors: Mapping[str, Tensor]) -> d
     for optimizer in optimizers:
         for name, tensor in tensors.items():
             for key, value in optimizer.state.get(tensor, {}).items():
-                if isinstance(value, Tensor) and value.shape == tensor.shape and key != "step":
-                    found.setdefault(str(key), {})[name] = value.detach()
+                shaped = isinstance(value, Tensor) and value.shape == tensor.shape and key != "step"
+                if shaped and (held := like(value, tensor)) is not None:
+                    found.setdefault(str(key), {})[name] = held
     return found
 
 

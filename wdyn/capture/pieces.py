@@ -36,6 +36,22 @@ class Piece:
         return whole
 
 
+def like(tensor: Tensor, parameter: Tensor) -> Tensor | None:
+    """Show what in this process of `tensor` belongs to what is here of `parameter`, element by element.
+
+    A gradient need not be divided as its parameter is: of one that is whole here, the block is shown. None where it is
+    only a summand, or divided otherwise: then the other processes hold a part of each element.
+    """
+    held = local(tensor)
+    if not is_spread(parameter):
+        return held if not is_divided(tensor) else None
+    if not is_spread(tensor):
+        return held if held.shape == local(parameter).shape else piece(parameter).of(held)
+    if getattr(tensor, "placements", None) == getattr(parameter, "placements", None):
+        return held
+    return None if is_divided(tensor) else piece(parameter).of(held)
+
+
 def is_spread(tensor: Tensor) -> bool:
     """Whether a tensor is a DTensor, of which each process holds a piece or a copy."""
     return hasattr(tensor, "device_mesh")
@@ -55,8 +71,8 @@ def is_divided(tensor: Tensor) -> bool:
     return is_spread(tensor) and not all(placement.is_replicate() for placement in getattr(tensor, "placements", ()))
 
 
-def piece(tensor: Tensor) -> Piece:
-    """Say which piece of a tensor lies in this process.
+def piece(tensor: Tensor, *, called: str = "a parameter") -> Piece:
+    """Say which piece of a tensor lies in this process; an error says how it is `called`.
 
     Raises
     ------
@@ -65,6 +81,11 @@ def piece(tensor: Tensor) -> Piece:
     """
     if not is_spread(tensor):
         return Piece((0,) * tensor.dim(), tuple(tensor.shape))
+    if (axis := _scattered_axis(tensor)) is not None:
+        raise InvalidArgument(
+            f"{called} of shape {tuple(tensor.shape)} with placements {getattr(tensor, 'placements', '?')} lies in "
+            f"several pieces along axis {axis} in one process; recorded are tensors of which a process holds one block"
+        )
     held = tuple(local(tensor).shape)
     chunks = tensor.__create_chunk_list__()  # type: ignore[attr-defined]  # of a DTensor
     found = [Piece(tuple(chunk.offsets), tuple(chunk.sizes)) for chunk in chunks]
@@ -73,7 +94,28 @@ def piece(tensor: Tensor) -> Piece:
         return Piece((0,) * len(held), held)
     if len(some) > 1 or some[0].size != held:
         raise InvalidArgument(
-            f"A DTensor of shape {tuple(tensor.shape)} with placements {getattr(tensor, 'placements', '?')} lies here "
+            f"{called} of shape {tuple(tensor.shape)} with placements {getattr(tensor, 'placements', '?')} lies here "
             f"as {[one.size for one in some]} and holds {held}; recorded are tensors of which a process holds one block"
         )
     return some[0]
+
+
+def _scattered_axis(tensor: Tensor) -> int | None:
+    """Give an axis along which this process holds no run of neighbours; None where there is none.
+
+    What torch tells of a piece is where it begins and how long it is. That is not all where a mesh divides an axis in
+    strides (a fused weight for tensor parallelism), so there the places themselves are divided, which asks nobody.
+    """
+    # Loaded here: who holds a DTensor has loaded it, and nobody else needs it.
+    from torch.distributed.tensor import Replicate, distribute_tensor
+
+    mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]  # of a DTensor
+    for axis in sorted({one.dim for one in placements if hasattr(one, "split_factor")}):
+        shape = [1] * tensor.dim()
+        shape[axis] = tensor.shape[axis]
+        along = [one if getattr(one, "dim", None) == axis else Replicate() for one in placements]
+        places = torch.arange(tensor.shape[axis], device=mesh.device_type).view(shape)
+        held = local(distribute_tensor(places, mesh, along, src_data_rank=None)).flatten()
+        if bool((held.diff() != 1).any()):
+            return int(axis)
+    return None

@@ -15,8 +15,9 @@ from wdyn.capture.moments import moments
 from wdyn.capture.numbers import Numbers
 from wdyn.capture.optimizers import gradient_scale, group_of_parameter
 from wdyn.capture.partition import Partition
-from wdyn.capture.pieces import local
+from wdyn.capture.pieces import like
 from wdyn.capture.relations import Relations
+from wdyn.naming import examples
 from wdyn.rows import Before
 from wdyn.schema import Extra, Quantity
 
@@ -49,12 +50,13 @@ class Quantities:
         before: Before | None,
         tell: Callable[[str], None],
     ) -> None:
-        self._optimizers, self._what = optimizers, frozenset(what)
+        self._optimizers, self._what, self._tell = optimizers, frozenset(what), tell
         self._updates = bool(_OF_UPDATES & self._what)
         self._before = Copies()
         self._first = FirstWeights(before, tell=tell)
         self._relations = Relations(optimizers, what, tell=tell)
         self._gradients: dict[int, Measurement] = {}
+        self._unknown: set[str] = set()  # names whose gradients cannot be known
 
     def prepare(self, live: Live) -> None:
         """Copy the weights, so that what the next step does to them can be measured."""
@@ -68,7 +70,14 @@ class Quantities:
         held = None if optimizer is None else set(group_of_parameter([optimizer]))
         scale = 1.0 if optimizer is None else gradient_scale(optimizer)
         owned = {name: tensor for name, tensor in live.items() if held is None or id(tensor) in held}
-        gradients = {name: grad for name, tensor in owned.items() if (grad := _gradient(tensor, scale)) is not None}
+        found = {name: _gradient(tensor, scale) for name, tensor in owned.items() if tensor.grad is not None}
+        gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
+        if unknown := sorted(found.keys() - gradients.keys() - self._unknown):
+            self._unknown.update(unknown)
+            self._tell(
+                f"The gradients of {examples(unknown)} are not recorded: each process holds a share of a sum that is "
+                f"never joined, as for norms under sequence parallelism"
+            )
         if Quantity.GRADIENTS in self._what:
             self._gradients[id(optimizer)] = measured(gradients, partitions)
         if optimizer is not None:
@@ -109,9 +118,9 @@ def _difference(live: Live, before: Live, partitions: Mapping[str, Partition]) -
 
 
 def _gradient(tensor: Tensor, scale: float) -> Tensor | None:
-    gradient = tensor.grad
-    if gradient is None:
+    """Give what this process holds of a gradient, as its parameter is divided; None where that is no part of it."""
+    held = None if tensor.grad is None else like(tensor.grad, tensor)
+    if held is None:
         return None
-    held = local(gradient)
     dense = held.to_dense() if held.layout != torch.strided else held
     return dense if scale == 1.0 else dense / scale

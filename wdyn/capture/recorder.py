@@ -31,7 +31,7 @@ from wdyn.capture.spread import live_tensors
 from wdyn.capture.staging import Staging, fits
 from wdyn.naming import examples, part_label
 from wdyn.rows import Before, Declaration, Row, Snapshot
-from wdyn.schema import Address, Extra, Quantity
+from wdyn.schema import Address, Extra, Kind, Quantity
 
 
 class Recorder:
@@ -170,6 +170,11 @@ class Recorder:
     def watched(self) -> tuple[Address, ...]:
         """What is recorded, as it was last seen."""
         return tuple(self._watched.values())
+
+    @property
+    def trained(self) -> set[str]:
+        """Names of what is recorded and is no buffer."""
+        return {name for name, one in self._watched.items() if one.kind != Kind.BUFFER}
 
     def oddities(self) -> Iterator[str]:
         """Tell of what a user will not have meant."""

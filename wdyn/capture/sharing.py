@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations, starmap
 from typing import Any
 
 from wdyn.arrays import WeightArray
@@ -150,12 +151,18 @@ def _division(name: str, tensor: Held, pieces: Mapping[int, Piece]) -> Division:
             speakers.setdefault(held, rank)
     if not speakers:  # of a tensor without elements
         return Division(pieces, (0,), (), tensor.spread)
-    if sum(one.numel for one in speakers) != math.prod(shape):
+    total = sum(one.numel for one in speakers)
+    if total != math.prod(shape) or any(starmap(_overlap, combinations(speakers, 2))):
         raise InvalidArgument(
-            f"The pieces of {name} of shape {shape} hold {sum(one.numel for one in speakers)} elements together: "
-            f"needed are blocks that make up the whole, each of one process or alike in several"
+            f"The pieces of {name} of shape {shape} hold {total} elements together, or overlap: needed are blocks that "
+            f"make up the whole, each of one process or alike in several"
         )
     return Division(pieces, tuple(speakers.values()), _grid(shape, speakers), tensor.spread)
+
+
+def _overlap(one: Piece, other: Piece) -> bool:
+    axes = zip(one.start, one.size, other.start, other.size, strict=True)
+    return all(max(first, start) < min(first + length, start + size) for first, length, start, size in axes)
 
 
 def _grid(shape: tuple[int, ...], pieces: Iterable[Piece]) -> Grid:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from wdyn.capture import hints
 from wdyn.capture.blocks import Place
 from wdyn.capture.spelling import snake, words
-from wdyn.capture.tensors import Leaf
+from wdyn.capture.tensors import Leaf, class_name
 from wdyn.schema import NO_LAYER, Role
 
 ROOT = "root"
@@ -83,15 +83,15 @@ def _by_module(members: Sequence[Leaf]) -> str:
     """Ask the modules around a block's tensors, outermost first, then its attention whether it is causal."""
     chain = members[0].chain
     for module in chain:
-        said = words(type(module).__name__)
+        said = words(class_name(module))
         for tower in ("encoder", "decoder"):
-            if tower in said and snake(type(module).__name__).endswith(("layer", "block", tower)):
+            if tower in said and snake(class_name(module)).endswith(("layer", "block", tower)):
                 return tower
     causal = {
         getattr(module, "is_causal", None)
         for leaf in members
         for module in leaf.chain
-        if hints.ATTENTION.fullmatch(snake(type(module).__name__))
+        if hints.ATTENTION.fullmatch(snake(class_name(module)))
     }
     if True in causal:
         return "decoder"

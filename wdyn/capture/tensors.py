@@ -38,15 +38,22 @@ class Leaf:
     def module(self) -> str:
         """Class name of the owner ("" when there is none to ask)."""
         owner = self.owner
-        if owner is None:
-            return ""
-        # torch makes a subclass for each parametrised module, named ParametrizedLinear.
-        return (type(owner).__bases__[0] if is_parametrized(owner) else type(owner)).__name__
+        return "" if owner is None else class_name(owner)
 
     @property
     def dtype(self) -> str:
         """torch's name of the element type, such as ``bfloat16``."""
         return str(self.tensor.dtype).removeprefix("torch.")
+
+
+def class_name(module: nn.Module) -> str:
+    """Name the class of a module as its author did: torch makes subclasses, such as ParametrizedLinear, FSDPLinear."""
+    own = type(module)
+    if is_parametrized(module):
+        own = own.__bases__[0]
+    if own.__bases__[0].__name__ == "FSDPModule":
+        own = own.__bases__[1]
+    return own.__name__
 
 
 def model_leaves(model: nn.Module) -> list[Leaf]:

@@ -7,7 +7,8 @@ import threading
 import time
 
 from wdyn.rows import Batch
-from wdyn.store.lateness import LATE_SECONDS, await_others
+from wdyn.store import lateness
+from wdyn.store.lateness import await_others
 from wdyn.store.priority import step_back
 from wdyn.store.sink import Sink
 from wdyn.store.trouble import Trouble, failure_message, passing, resumed_message
@@ -43,9 +44,9 @@ class BackgroundWriter:
         Seconds that a batch waits for what other processes give of its step, before nobody waits for the disk.
     """
 
-    def __init__(self, writer: Sink, *, limit_bytes: int, patience: float = LATE_SECONDS) -> None:
+    def __init__(self, writer: Sink, *, limit_bytes: int, patience: float | None = None) -> None:
         self._writer = writer
-        self._patience = patience
+        self._patience = lateness.LATE_SECONDS if patience is None else patience
         self._change = threading.Condition()
         self._waiting = Waiting(limit_bytes)
         self._flush_to = 0
