@@ -10,7 +10,7 @@ import xarray as xr
 from wdyn import schema
 from wdyn.analysis import gradient_norm_check
 from wdyn.analysis.evidence import sel_line
-from wdyn.analysis.learning_rate_words import said, which
+from wdyn.analysis.learning_rate_words import how_exact, said, which
 from wdyn.analysis.schedule_curves import Floats
 from wdyn.analysis.schedule_shapes import CONSTANT, COSINE, LINEAR, OTHER
 from wdyn.findings import Finding, Severity
@@ -97,7 +97,7 @@ def _recognised(result: xr.Dataset) -> Iterator[Finding]:
             "SCH001",
             Severity.INFO,
             f"The {which(result, groups)} is {said(one)}{several if np.ptp(peaks.values) > 0 else ''}; "
-            f"no row is further from it than {float(one['residual']):.1g} of the largest",
+            f"{how_exact(float(one['residual']))}",
             "",
         )
 

@@ -59,3 +59,8 @@ def _number(one: xr.Dataset, key: str) -> str:
 
 def _steps(count: float) -> str:
     return f"{count:.5g} step{'' if count == 1 else 's'}"
+
+
+def how_exact(residual: float) -> str:
+    """Say how far rows lie from a schedule at most, as a share of its largest rate."""
+    return f"no row is further from it than {residual:.1g} of the largest" if residual else "every row lies on it"

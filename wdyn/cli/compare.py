@@ -50,7 +50,9 @@ def command(
         begin("Opening the runs")
         joined = join_runs(**{label: open_run(path) for label, path in labelled(runs).items()})
         begin("Comparing")
-        found = analyze(joined, [compare_runs.given(on=on, metric=metric)], select=select, ignore=ignore, draw=form == "html")
+        found = analyze(
+            joined, [compare_runs.given(on=on, metric=metric)], select=select, ignore=ignore, draw=form == "html"
+        )
         begin("Drawing")
         content = files.rendered(found, form) if form else ""
     for answer in found.answers:
