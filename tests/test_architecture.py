@@ -57,18 +57,19 @@ STAGES = {
     "standing_by": Stage("torch", f"{WORDS} capture"),
     "guarding": Stage("", f"{WORDS} capture"),
     "recording": Stage("torch", f"{WORDS} capture store telling beginning guarding"),
-    "watching": Stage("torch numpy", f"{WORDS} capture store recording standing_by"),
+    "handle": Stage("torch", f"{WORDS} capture recording standing_by"),
+    "watching": Stage("torch", f"{WORDS} capture store handle"),
     "checkpoints": Stage(
         "torch transformers huggingface_hub safetensors numpy xarray ml_dtypes",
         f"{WORDS} capture store reading telling",
     ),
     "comparing": Stage("xarray", f"{WORDS} store checkpoints analysis reports"),
-    "integrations": Stage("torch transformers lightning pytorch_lightning", f"{WORDS} capture watching"),
+    "integrations": Stage("torch transformers lightning pytorch_lightning", f"{WORDS} capture handle watching"),
     "demo": Stage("torch rich", "__init__"),
     "testing": Stage("numpy xarray", f"{WORDS} capture store reading"),
     "cli": Stage("click rich", f"{WORDS} store {JUDGING} reports live checkpoints comparing watching demo"),
     # The doors: names that are found when they are asked for.
-    "__init__": Stage("", f"{WORDS} capture store {JUDGING} reports watching checkpoints comparing testing"),
+    "__init__": Stage("", f"{WORDS} capture store {JUDGING} reports handle watching checkpoints comparing testing"),
     "__main__": Stage("", "cli"),
 }
 

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from wdyn.capture.clipping import watch_clipping
 from wdyn.capture.processes import rank_and_count
-from wdyn.watching import Watch, watch
+from wdyn.handle import Watch
+from wdyn.watching import watch
 
 
 class Attempts:

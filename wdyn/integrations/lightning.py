@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from wdyn.handle import Watch
 from wdyn.integrations.attempts import Attempts
-from wdyn.watching import Watch
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningModule, Trainer

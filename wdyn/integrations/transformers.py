@@ -9,8 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from wdyn.handle import Watch
 from wdyn.integrations.attempts import Attempts
-from wdyn.watching import Watch
 
 _RECORDED_ANYWAY = frozenset({"learning_rate", "grad_norm", "epoch"})
 """What the Trainer logs and the run holds already: the first two of every step, at the row that they belong to."""
