@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -176,7 +176,7 @@ class Tree:
     def _append_snapshot(self, snapshot: Snapshot, attempt: int) -> None:
         for slug in snapshot.slugs or snapshot.values:
             path, array = f"{schema.WEIGHTS}/{slug}", self.arrays[slug]
-            for start, values in _own_blocks(snapshot, array):
+            for start, values in weights.own_blocks(snapshot, array):
                 if values.size:  # an array without elements has no chunk
                     self._write_weights(self._place_of(array, start), array, values)
             for block in snapshot.adopted.get(slug, ()):
@@ -232,17 +232,6 @@ class Tree:
         """Write the own `zarr.json` of some nodes, for readers that open these alone."""
         for path in paths:
             self._disk.describe(f"{self._path}/{path}/{metadata.FILE}", documents.of(path))
-
-
-def _own_blocks(snapshot: Snapshot, array: WeightArray) -> Iterator[tuple[Sequence[int], npt.NDArray[Any]]]:
-    """Give the blocks that this process writes, with where each begins along the array's `shape`."""
-    values = snapshot.values.get(array.slug)
-    if values is None:
-        return
-    if (start := snapshot.starts.get(array.slug)) is not None:
-        yield start, values
-    else:
-        yield from weights.blocks(array, values)
 
 
 def _column_dim(group: str) -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from wdyn import schema
 from wdyn.arrays import WeightArray
+from wdyn.rows import Snapshot
 from wdyn.store import encoding, metadata
 from wdyn.store.dtypes import BITS_OF, STORED_TYPES
 from wdyn.store.files import Piece
@@ -54,6 +55,17 @@ def blocks(array: WeightArray, values: npt.NDArray[Any]) -> Iterator[tuple[tuple
     whole = values if isinstance(values, np.ndarray) else np.stack(list(values))  # an import reads layer by layer
     for start in product(*(range(0, length, step) for length, step in zip(array.shape, array.grid, strict=True))):
         yield start, whole[inside(array, start, array.grid)]
+
+
+def own_blocks(snapshot: Snapshot, array: WeightArray) -> Iterator[tuple[Sequence[int], npt.NDArray[Any]]]:
+    """Give the blocks that this process writes, with where each begins along the array's `shape`."""
+    values = snapshot.values.get(array.slug)
+    if values is None:
+        return
+    if (start := snapshot.starts.get(array.slug)) is not None:
+        yield start, values
+    else:
+        yield from blocks(array, values)
 
 
 def inside(array: WeightArray, start: Sequence[int], size: Sequence[int]) -> tuple[slice | EllipsisType, ...]:
