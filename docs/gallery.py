@@ -1,6 +1,7 @@
 """Draws the figures of docs/gallery.md, and the pages that its screenshots show: ``python docs/gallery.py FOLDER``.
 
-Three small GPTs learn to count, each at a learning rate of its own, and a fourth fails to: a minute or two in all.
+Three small GPTs learn to count, each at a learning rate of its own, a fourth fails to, and two processes teach a fifth
+together: a minute or two in all.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from PIL import Image
 from torch.nn import functional
 
@@ -51,6 +53,28 @@ def train(to: Path, *, rate: float = 1e-3, seed: int = 0, spoilt: int = STEPS) -
             schedule.step()
 
 
+def train_copies(rank: int, to: Path) -> None:
+    """Be one of two processes that average their gradients, but from step 60 on those of layer 3 no more."""
+    store = to.with_suffix(".store").absolute()
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = GPT(Shape(alphabet=16, length=32, layers=6, width=32, dropout=0.0))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    torch.manual_seed(rank)
+    with wdyn.watch(model, optimizer, to=to, every=2, check_replicas=True):
+        for step in range(100):
+            tokens = (torch.randint(16, (8, 1)) + torch.arange(33)) % 16
+            loss = functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            for name, one in model.named_parameters():
+                if step < 60 or not name.startswith("h.3."):
+                    dist.all_reduce(one.grad, dist.ReduceOp.SUM)
+                    one.grad /= 2
+            optimizer.step()
+    dist.destroy_process_group()
+
+
 def save(figure: object, name: str) -> None:
     """Keep a figure as a picture of few colours."""
     buffer = io.BytesIO()
@@ -78,6 +102,8 @@ def main() -> None:
                     wdyn.update_sizes, wdyn.learning_rate, wdyn.optimizer_state):  # fmt: skip
         save(wdyn.plot(measure(run)), measure.name)
     save(wdyn.plot(wdyn.compare_runs(wdyn.join_runs(**opened))), "compare_runs")
+    torch.multiprocessing.spawn(train_copies, (folder / "copies.zarr",), nprocs=2)
+    save(wdyn.plot(wdyn.replicas(wdyn.open_run(folder / "copies.zarr"))), "replicas")
 
 
 if __name__ == "__main__":

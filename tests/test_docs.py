@@ -10,6 +10,15 @@ import pytest
 
 from wdyn.cli import main
 
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    """Let no figure that a block drew stand for the tests that follow."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

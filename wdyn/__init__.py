@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wdyn.analysis.learning_rate import learning_rate as learning_rate
     from wdyn.analysis.movement import movement as movement
     from wdyn.analysis.optimizer_state import optimizer_state as optimizer_state
+    from wdyn.analysis.replicas import replicas as replicas
     from wdyn.analysis.tying import tied_weights as tied_weights
     from wdyn.analysis.update_sizes import update_sizes as update_sizes
     from wdyn.capture.budgets import budget as budget
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from wdyn.errors import WdynWarning as WdynWarning
     from wdyn.findings import Finding as Finding
     from wdyn.findings import Severity as Severity
+    from wdyn.handle import Watch as Watch
     from wdyn.plots.dispatch import plot as plot
     from wdyn.reading.joining import join_runs as join_runs
     from wdyn.reading.relations import relations as relations
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
     from wdyn.store.pruning import prune as prune
     from wdyn.store.reader import open_run as open_run
     from wdyn.store.repairing import repair as repair
-    from wdyn.watching import Watch as Watch
     from wdyn.watching import watch as watch
 
 # Each public name and the module that holds it, which is imported when the name is first used: `import wdyn` alone
@@ -72,6 +73,7 @@ _HOMES = {
     "analysis.learning_rate": ("learning_rate",),
     "analysis.movement": ("movement",),
     "analysis.optimizer_state": ("optimizer_state",),
+    "analysis.replicas": ("replicas",),
     "analysis.tying": ("tied_weights",),
     "analysis.update_sizes": ("update_sizes",),
     "capture.clipping": ("watch_clipping",),
@@ -95,7 +97,8 @@ _HOMES = {
     "store.pruning": ("prune",),
     "store.reader": ("open_run",),
     "store.repairing": ("repair",),
-    "watching": ("Watch", "watch"),
+    "handle": ("Watch",),
+    "watching": ("watch",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -206,3 +206,16 @@ def test_weights__are_the_same_whatever_else_is_recorded():
     assert set(plain["statistics"].children) == {"weights"}
     for name in ("tok.weight", "blocks.3.mlp.down.weight"):
         np.testing.assert_array_equal(weights(plain, name), weights(full, name))
+
+
+def test_copies__differ_where_planted_and_nowhere_else():
+    made = make_run(steps=STEPS, layers=2, replicas_differ={"blocks.1.*": (0, 2, -1), "blocks.*": (0, 0, 1)})
+    differ = made["states"]["replicas_differ"]
+    np.testing.assert_array_equal(differ.sel(parameter="blocks.1.ln.weight"), [0, 2, np.nan])
+    np.testing.assert_array_equal(differ.sel(parameter="blocks.0.ln.weight"), [0, 0, 1])
+    assert not differ.sel(parameter=["tok.weight", "head.weight"]).any()
+    assert made.attrs["wdyn"]["attempts"][0]["processes"] == 3
+    assert make_run(replicas_differ={}).attrs["wdyn"]["attempts"][0]["processes"] == 2
+    assert "replicas_differ" not in make_run()["states"]
+    with pytest.raises(InvalidArgument, match=r"has \{2\} counts for 3 steps"):
+        make_run(steps=STEPS, replicas_differ={"blocks.*": (0, 1)})

@@ -81,7 +81,7 @@ def adapters(run: xr.DataTree) -> xr.Dataset:
     table, weights = parameters(run), stored_weights(run)
     found = _adapters(table[schema.PARAMETER].values.tolist(), _scales(run))
     if not found:
-        return skip("the model has no LoRA adapter", remedy="")
+        return skip("the model has no LoRA adapter", remedy="", concerns=False)
     found = [one for one in found if {one.a, one.b} <= {*weights}]
     if not found:
         return skip("no snapshot of an adapter was kept", remedy=_REMEDY)

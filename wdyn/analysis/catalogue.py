@@ -24,6 +24,7 @@ _BUILT_IN = {
     "learning_rate": "wdyn.analysis.learning_rate",
     "optimizer_state": "wdyn.analysis.optimizer_state",
     "adapters": "wdyn.analysis.adapters",
+    "replicas": "wdyn.analysis.replicas",
     "compare_runs": "wdyn.analysis.compare_runs",
 }
 

@@ -72,7 +72,7 @@ class Joining:
         if names:
             self.trained.difference_update(names)
             self.tell(
-                f"Processes that should hold the same weights do not: at step {self.step} {len(names)} parameters "
+                f"Processes that should hold the same weights do not: at step {self.step}, {len(names)} of them "
                 f"differ between copies, such as {examples(names)}. Which, since when: states/{schema.REPLICAS_DIFFER}"
             )
 

@@ -23,6 +23,7 @@ _MODULES = {
     "learning_rate": "wdyn.plots.learning_rate",
     "optimizer_state": "wdyn.plots.optimizer_state",
     "adapters": "wdyn.plots.adapters",
+    "replicas": "wdyn.plots.replicas",
     "compare_runs": "wdyn.plots.compare_runs",
 }
 

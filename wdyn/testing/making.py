@@ -42,6 +42,7 @@ def make_run(
     decayed: Sequence[str] = (),
     nan_at: Mapping[str, int] | None = None,
     what: Sequence[str] = ("weights",),
+    replicas_differ: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
 ) -> xr.DataTree:
     """Make the run of a small GPT with known answers, as `watch` would have recorded it.
@@ -74,6 +75,9 @@ def make_run(
         other) and ``displacement`` of the weights above; ``gradients`` with an rms of exactly 0.01, the same at every
         step, of all that is trainable and not ``still``; ``moments``, those of Adam with betas 0.9 and 0.999 for these
         gradients. The weights do not follow from the gradients.
+    replicas_differ
+        Patterns of names, and at each step in how many processes the copy differs (-1: not compared); 0 of all others.
+        By default one process records, and nothing is compared.
 
     Returns
     -------
@@ -84,13 +88,13 @@ def make_run(
     Raises
     ------
     InvalidArgument
-        A pattern matches no parameter, ``growth_by_layer`` has another length, the steps do not rise, or a word of
-        `what` is not known.
+        A pattern matches no parameter, ``growth_by_layer`` or counts of `replicas_differ` have another length, the
+        steps do not rise, or a word of `what` is not known.
     """
     growth = (growth_by_layer,) * layers if isinstance(growth_by_layer, int | float) else tuple(growth_by_layer)
     planted = Planted(
         layers, width, vocab, tuple(steps), std, growth, tied, tie_breaks_at,
-        frozen, moved, still, decayed, nan_at or {}, tuple(what), seed,
+        frozen, moved, still, decayed, nan_at or {}, tuple(what), replicas_differ, seed,
     )  # fmt: skip
     planted.check([one.name for one in addresses(planted)])
     if to is not None:
@@ -111,7 +115,7 @@ def _write(path: Path, planted: Planted) -> None:
     parts = list(_parts(known))
     group = {"lr": 1e-3, "weight_decay": 0.1, "parameters": len(known)}
     about = {"model": "PlantedGPT", "optimizers": [{"name": "AdamW", "groups": [group]}]}
-    with Writer(path, about=about, attempt={"resumed_from_step": -1}) as writer:
+    with Writer(path, about=about, attempt={"resumed_from_step": -1, **planted.processes()}) as writer:
         tables = Declaration(_table(known, array_of), tuple(arrays), parts=_parts_table(parts))
         writer.append(Batch(planted.steps[0], declaration=tables))
         weights_at = trajectory(planted, known)
@@ -122,7 +126,7 @@ def _write(path: Path, planted: Planted) -> None:
             rows = (
                 *_numbers("", step, [weights[one.name] for one in known]),
                 *_numbers(f"{schema.PARTS}/", step, [weights[name][rows] for name, _, rows in parts]),
-                _states_row(step, known, together=together),
+                _states_row(step, known, planted),
                 _scalars_row(step, betas=Extra.MOMENTS in planted.what),
                 *trained,
             )
@@ -176,15 +180,17 @@ def _numbers(prefix: str, step: int, values: Sequence[npt.NDArray[np.float32]]) 
     )
 
 
-def _states_row(step: int, addresses: Sequence[Address], *, together: bool) -> Row:
+def _states_row(step: int, addresses: Sequence[Address], planted: Planted) -> Row:
     own = np.arange(len(addresses))
-    tied = np.array([one.name == HEAD and together for one in addresses])
+    tied = np.array([one.name == HEAD and planted.together(step) for one in addresses])
     states = {
         schema.SHARES_WITH: np.where(tied, 0, own),
         schema.TRAINABLE: np.array([one.trainable for one in addresses], dtype=np.int64),
         schema.GROUP: np.zeros(len(addresses), dtype=np.int64),
         schema.SAME_TENSOR: np.ones(len(addresses), dtype=np.int64),
     }
+    if planted.replicas_differ is not None:
+        states[schema.REPLICAS_DIFFER] = np.array([planted.differing(one.name, step) for one in addresses])
     return Row(schema.STATES, step, states)
 
 

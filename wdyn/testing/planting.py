@@ -39,16 +39,29 @@ class Planted:
     decayed: Sequence[str]
     nan_at: Mapping[str, int]
     what: tuple[str, ...]
+    replicas_differ: Mapping[str, Sequence[int]] | None
     seed: int
 
     def together(self, step: int) -> bool:
         """Whether ``head.weight`` is ``tok.weight`` at this step."""
         return self.tied and (self.tie_breaks_at is None or step < self.tie_breaks_at)
 
+    def differing(self, name: str, step: int) -> int:
+        """Count the processes whose copy differs from that of the first."""
+        told = (self.replicas_differ or {}).items()
+        return next((counts[self.steps.index(step)] for one, counts in told if fnmatch.fnmatchcase(name, one)), 0)
+
+    def processes(self) -> dict[str, int]:
+        """Say how many recorded, where several did: as few as there can have been."""
+        if self.replicas_differ is None:
+            return {}
+        return {"processes": 1 + max([1, *(count for counts in self.replicas_differ.values() for count in counts)])}
+
     def check(self, names: Sequence[str]) -> None:
         """Refuse what cannot be planted: a truth that is not there would let a test pass in vain."""
         stds = self.std if isinstance(self.std, Mapping) else {}
-        patterns = (*self.frozen, *self.moved, *self.still, *self.decayed, *self.nan_at, *stds)
+        differing = self.replicas_differ or {}
+        patterns = (*self.frozen, *self.moved, *self.still, *self.decayed, *self.nan_at, *stds, *differing)
         for pattern in patterns:
             if not fnmatch.filter(names, pattern):
                 raise InvalidArgument(f"{pattern!r} matches no parameter; there are: {examples(names, 12)}")
@@ -56,6 +69,8 @@ class Planted:
             raise InvalidArgument(
                 f"growth_by_layer has {len(self.growth_by_layer)} factors for {self.layers} layers; give one for each"
             )
+        if lengths := {len(counts) for counts in differing.values()} - {len(self.steps)}:
+            raise InvalidArgument(f"replicas_differ has {lengths} counts for {len(self.steps)} steps; give one each")
         if not self.steps or list(self.steps) != sorted(set(self.steps)):
             raise InvalidArgument(f"steps={self.steps}: needed is at least one step, rising")
         if unknown := set(self.what) - set(_WHAT):

@@ -8,6 +8,7 @@ from wdyn.reports.explanations.initialization import INITIALIZATION
 from wdyn.reports.explanations.learning_rate import LEARNING_RATE
 from wdyn.reports.explanations.movement import MOVEMENT
 from wdyn.reports.explanations.optimizer_state import OPTIMIZER_STATE
+from wdyn.reports.explanations.replicas import REPLICAS
 from wdyn.reports.explanations.round_trip import ROUND_TRIP
 from wdyn.reports.explanations.tying import TYING
 from wdyn.reports.explanations.update_sizes import UPDATE_SIZES
@@ -22,6 +23,7 @@ EXPLANATIONS = (
     | LEARNING_RATE
     | UPDATE_SIZES
     | ADAPTERS
+    | REPLICAS
     | COMPARE_RUNS
     | ROUND_TRIP
 )
