@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from wdyn.capture.hooks import attach
 from wdyn.capture.plan import Plan
 from wdyn.capture.processes import stands_by
-from wdyn.capture.tensors import named_tensors
+from wdyn.capture.spread import divided_tensors
 from wdyn.capture.termination import Termination, check_main_thread
 from wdyn.errors import InvalidArgument
 from wdyn.recording import Recording
@@ -151,7 +151,7 @@ class Watch:
         raise TypeError("a Watch belongs to its process and cannot be pickled; leave it out of what is saved or sent")
 
     def _begun(self) -> Recording | StandingBy:
-        plan, tensors = self._plan, named_tensors(self._model)
+        plan, tensors = self._plan, divided_tensors(self._model)
         if stands_by(tensors, alone=plan.alone, check_replicas=plan.check_replicas):
             return StandingBy(self._optimizers, first_step=self._loaded_step or 0)
         return Recording(self._model, self._optimizers, plan, loaded_step=self._loaded_step)

@@ -14,13 +14,13 @@ from wdyn.capture import meeting as meetings
 from wdyn.capture.adapters import adapter_scales
 from wdyn.capture.circumstances import circumstances
 from wdyn.capture.meeting import Meeting
-from wdyn.capture.model_config import left_out, model_config
+from wdyn.capture.model_config import left_out, model_config, model_name
 from wdyn.capture.optimizers import about
 from wdyn.capture.pieces import is_spread, piece
 from wdyn.capture.plan import Plan
 from wdyn.capture.processes import rank_and_count, records_together
 from wdyn.capture.sharing import ALONE, Held, Sharing
-from wdyn.capture.tensors import class_name, named_tensors
+from wdyn.capture.spread import divided_tensors
 from wdyn.errors import CannotRecord, InvalidArgument
 from wdyn.rows import Batch, Before
 from wdyn.schema import Quantity
@@ -74,7 +74,7 @@ def hold(model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, *, loa
     RunLocked, RunExists, DamagedRun, InvalidArgument
         Another writer holds the run, it is not to be continued, cannot be read, or the processes do not fit together.
     """
-    tensors = named_tensors(model)
+    tensors = divided_tensors(model)
     if not records_together(tensors, alone=plan.alone, check_replicas=plan.check_replicas):
         writer, step = _opened(model, optimizers, plan, loaded_step)
         return Holding(writer, step, _before(writer, plan, step))
@@ -98,7 +98,7 @@ def hold(model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, *, loa
 
 def _led(meeting: Meeting, held: Mapping[str, Held], open_run: Callable[[], tuple[Writer, int]], plan: Plan) -> Holding:
     """Begin the run as the first process."""
-    sharing = meeting.share(held)
+    sharing = meeting.share(held, asked=_asked(plan))
     writer, step = open_run()
     try:
         spool = Spool(writer.path.absolute(), attempt=writer.attempt)
@@ -114,7 +114,7 @@ def _led(meeting: Meeting, held: Mapping[str, Held], open_run: Callable[[], tupl
 
 def _shared(meeting: Meeting, held: Mapping[str, Held], plan: Plan) -> Holding:
     """Give a share to the run that the first process begins."""
-    sharing = meeting.share(held)
+    sharing = meeting.share(held, asked=_asked(plan))
     said = meeting.beginning()
     run, attempt, step = Path(said["run"]), int(said["attempt"]), int(said["step"])
     arrays = list(weights.arrays_in(read_root(run))) if attempt else []
@@ -131,6 +131,16 @@ def _shared(meeting: Meeting, held: Mapping[str, Held], plan: Plan) -> Holding:
     return Holding(spooler, step, before, sharing, meeting)
 
 
+def _asked(plan: Plan) -> dict[str, str]:
+    """Say what must have been asked alike in every process."""
+    return {
+        "what": ", ".join(plan.what),
+        "heads": str(plan.heads),
+        "compression": str(plan.compression),
+        "check_replicas": str(plan.check_replicas),
+    }
+
+
 def _checked(
     model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, loaded_step: int | None
 ) -> tuple[Writer, int]:
@@ -145,7 +155,7 @@ def _opened(
     """Begin an attempt; give the step of its first row."""
     writer, resumed_from = open_writer(
         plan.place,
-        about={"model": class_name(model), "config": model_config(model), "optimizers": about(optimizers)},
+        about={"model": model_name(model), "config": model_config(model), "optimizers": about(optimizers)},
         attempt={**circumstances(), **_processes(), **left_out(plan.left_out), **adapter_scales(model)},
         resume=plan.resume,
         loaded=loaded_step,
@@ -170,5 +180,9 @@ def _before(writer: Writer, plan: Plan, step: int) -> Before | None:
 
 def _complete(batch: Batch, assembler: Assembler) -> Batch:
     """Wait for the first share of every process, and join them."""
-    await_others(assembler, batch, patience=meetings.MEET_SECONDS, meanwhile=lambda: None)
+    await_others(assembler, batch, patience=meetings.MEET_SECONDS, meanwhile=_nothing, at_last=_nothing)
     return assembler.whole(batch)
+
+
+def _nothing() -> None:
+    """Do nothing: there is nothing to commit yet."""

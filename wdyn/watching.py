@@ -17,7 +17,7 @@ from wdyn.capture.optimizers import as_optimizers
 from wdyn.capture.plan import DROP, Plan, check_when_full
 from wdyn.capture.processes import records_together, stands_by
 from wdyn.capture.schedule import Decision, as_schedule
-from wdyn.capture.tensors import named_tensors
+from wdyn.capture.spread import divided_tensors
 from wdyn.capture.watched import check_compression, check_model, declared_parts, quantities
 from wdyn.errors import InvalidArgument
 from wdyn.handle import Watch
@@ -167,7 +167,7 @@ def _place(
     model: nn.Module, to: str | os.PathLike[str], *, resume: bool | int, alone: bool, check_replicas: bool
 ) -> Path:
     """Check the place, where this process is the only one that does, and not the first of several that begin."""
-    tensors = named_tensors(model)
+    tensors = divided_tensors(model)
     together = records_together(tensors, alone=alone, check_replicas=check_replicas)
     if together or stands_by(tensors, alone=alone, check_replicas=check_replicas):
         return Path(to)

@@ -1,10 +1,11 @@
 """Is a model's config kept as transformers writes it, and never at the cost of training?"""
 
 import pytest
+import torch
 from torch import nn
 
 import wdyn
-from wdyn.capture.model_config import as_config, left_out, model_config
+from wdyn.capture.model_config import as_config, left_out, model_config, model_name
 
 
 class Config:
@@ -87,3 +88,11 @@ def test_watch__keeps_the_config_and_what_was_not_selected(tmp_path):
     about = wdyn.open_run(tmp_path / "r").attrs["wdyn"]
     assert about["config"] == {"model_type": "x", "architectures": ["Linear"]}
     assert about["attempts"][0]["left_out"] == {"count": 1, "examples": ["bias"]}
+
+
+def test_model_name__is_that_of_the_model_within_its_wrappers():
+    linear = nn.Linear(2, 2)
+    assert model_name(linear) == "Linear"
+    assert model_name(torch.compile(linear)) == "Linear"
+    assert model_name(nn.DataParallel(linear)) == "Linear"
+    assert model_name(nn.Sequential(linear)) == "Sequential"

@@ -48,17 +48,24 @@ class Meeting:
         entered = self._store.add(f"wdyn/{place}/{self.rank}", 1)  # each time that a block is entered there
         self._prefix = f"wdyn/{place}/{entered}"
 
-    def share(self, held: Mapping[str, Held]) -> Sharing:
+    def share(self, held: Mapping[str, Held], *, asked: Mapping[str, str]) -> Sharing:
         """Tell the others what this process holds, hear what they do, and find who records what.
+
+        Parameters
+        ----------
+        held
+            The tensors of this process, by name.
+        asked
+            The arguments that must be the same in every process, and their values here.
 
         Raises
         ------
         CannotRecord
             Not all have come.
         InvalidArgument
-            What they hold does not fit together.
+            What they hold, or were asked, does not fit together.
         """
-        self._say(f"holds/{self.rank}", to_plain(held))
+        self._say(f"holds/{self.rank}", {"held": to_plain(held), "asked": dict(asked)})
         came = [self._hear(f"holds/{rank}", MEET_SECONDS) for rank in range(self.processes)]
         missing = [rank for rank, one in enumerate(came) if one is None]
         if missing:
@@ -68,9 +75,15 @@ class Meeting:
                 f"are spread over all of them, so each must watch, with the same arguments"
             )
         for rank, one in enumerate(came):
-            if isinstance(one, dict):
+            if "error" in one:
                 raise InvalidArgument(f"process {rank}: {one['error']}")
-        return shared([from_plain(one) for one in came], rank=self.rank)
+            first = came[0]["asked"]
+            for name in [name for name, value in one["asked"].items() if value != first[name]]:
+                raise InvalidArgument(
+                    f"watch(..., {name}=...) is {first[name]} in process 0 and {one['asked'][name]} in process {rank}; "
+                    f"needed are the same arguments in every process"
+                )
+        return shared([from_plain(one["held"]) for one in came], rank=self.rank)
 
     def leave(self, error: BaseException) -> None:
         """Tell the others that what this process holds cannot be recorded."""

@@ -1,4 +1,4 @@
-"""What does a run keep of its model, to build it again: its config, and which weights were not asked for?"""
+"""What does a run keep of its model: its name, its config, and which weights were not asked for?"""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         if found := as_config(_told_by(getattr(inner, "config", None))):
             return found | {"architectures": found.get("architectures") or [class_name(inner)]}
     return {}
+
+
+def model_name(model: nn.Module) -> str:
+    """Name the class of a model, of a wrapped one that of what the wrappers hold."""
+    *_, inner = _unwrapped(model)
+    return class_name(inner)
 
 
 def as_config(told: object) -> dict[str, Any]:

@@ -125,14 +125,21 @@ class Predictor:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Optimizer, Mapping[str, Any], Tensor | None]] = {}
 
-    def see(self, optimizer: Optimizer, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
-        """Keep what the coming step of `optimizer` uses of each of its parameters that has a gradient."""
+    def see(
+        self, optimizer: Optimizer, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None]
+    ) -> None:
+        """Keep what the coming step of `optimizer` uses of each of its parameters that has a gradient.
+
+        One that is None cannot be known: then a rule that uses it predicts nothing.
+        """
         if type(optimizer) not in _RULES:
             return
         settings = _settings(optimizer)
         for name, gradient in gradients.items():
             used = settings[id(parameters[name])]
-            self._seen[name] = (optimizer, used, gradient.clone() if _uses_gradient(optimizer, used) else None)
+            uses = _uses_gradient(optimizer, used)
+            if gradient is not None or not uses:
+                self._seen[name] = (optimizer, used, gradient.clone() if uses and gradient is not None else None)
 
     def forget(self) -> None:
         """Let go of what was seen: the step is over."""

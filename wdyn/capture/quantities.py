@@ -81,7 +81,7 @@ class Quantities:
         if Quantity.GRADIENTS in self._what:
             self._gradients[id(optimizer)] = measured(gradients, partitions)
         if optimizer is not None:
-            self._relations.see(optimizer, owned, gradients)
+            self._relations.see(optimizer, owned, found)
 
     def numbers(self, step: int, live: Live, partitions: Mapping[str, Partition], *, stepped: bool) -> Numbers:
         """Measure all that is wanted.

@@ -57,8 +57,8 @@ class Relations:
         """Whether `see` needs to be called before each step."""
         return self._predictor is not None
 
-    def see(self, optimizer: Optimizer, parameters: Tensors, gradients: Tensors) -> None:
-        """Keep what the coming step of `optimizer` uses, so that it can be predicted."""
+    def see(self, optimizer: Optimizer, parameters: Tensors, gradients: Mapping[str, Tensor | None]) -> None:
+        """Keep what the coming step of `optimizer` uses, so that it can be predicted; None for an unknown gradient."""
         if self._predictor is not None:
             self._predictor.see(optimizer, parameters, gradients)
 

@@ -11,11 +11,20 @@ from wdyn.errors import InvalidArgument
 from wdyn.naming import examples
 
 
-def live_tensors(model: nn.Module, sharing: Sharing) -> dict[str, Tensor]:
-    """Give the live tensors of a model by name, as they are divided among processes.
+def divided_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Give the live tensors of a model by name, those of FSDP2 as pieces again where a forward has left them whole.
 
-    After a forward whose backward did not follow, FSDP2 leaves the outermost module as whole tensors, in the dtype of
-    the computation. Then it is asked to show the pieces again, which needs no other process.
+    After a forward whose backward did not follow, such as an evaluation, FSDP2 leaves the outermost module as whole
+    tensors, in the dtype of the computation. Then it is asked to show the pieces again, which needs no other process.
+    """
+    live = named_tensors(model)
+    if any(not is_spread(tensor) for tensor in live.values()) and _reshard(model):
+        return named_tensors(model)
+    return live
+
+
+def live_tensors(model: nn.Module, sharing: Sharing) -> dict[str, Tensor]:
+    """Give the live tensors of a model by name, as they were divided among processes when recording began.
 
     Raises
     ------
@@ -25,9 +34,7 @@ def live_tensors(model: nn.Module, sharing: Sharing) -> dict[str, Tensor]:
     live = named_tensors(model)
     if not (changed := _changed(live, sharing)):
         return live
-    for module in model.modules():
-        if hasattr(module, "unshard") and callable(reshard := getattr(module, "reshard", None)):  # an FSDPModule
-            reshard()
+    _reshard(model)
     live = named_tensors(model)
     if changed := _changed(live, sharing):
         raise InvalidArgument(
@@ -35,6 +42,14 @@ def live_tensors(model: nn.Module, sharing: Sharing) -> dict[str, Tensor]:
             f"before watch(...), and end the block before it is gathered"
         )
     return live
+
+
+def _reshard(model: nn.Module) -> bool:
+    """Have FSDP2 show pieces; whether any module is one of its."""
+    found = [one for one in model.modules() if hasattr(one, "unshard") and hasattr(one, "reshard")]
+    for module in found:
+        module.reshard()  # type: ignore[operator]  # of an FSDPModule
+    return bool(found)
 
 
 def _changed(live: dict[str, Tensor], sharing: Sharing) -> list[str]:

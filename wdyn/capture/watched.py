@@ -11,7 +11,8 @@ from wdyn.capture.anatomy import addresses
 from wdyn.capture.declared import Declared, check_parts
 from wdyn.capture.processes import check_wrappers
 from wdyn.capture.schedule import Schedule, as_schedule, powers
-from wdyn.capture.tensors import named_tensors, uninitialised
+from wdyn.capture.spread import divided_tensors
+from wdyn.capture.tensors import uninitialised
 from wdyn.errors import InvalidArgument, NothingToWatch
 from wdyn.naming import closest, examples
 from wdyn.schema import Extra, Quantity
@@ -41,7 +42,7 @@ def check_model(model: nn.Module) -> None:
         raise InvalidArgument(
             f"{examples(unmade)} has no values yet, since its lazy module made none; run one forward before watch(...)"
         )
-    tensors = named_tensors(model)
+    tensors = divided_tensors(model)
     if not tensors:
         raise NothingToWatch(f"{type(model).__name__} has no parameters; watch the module that holds those that train")
     for name, tensor in tensors.items():

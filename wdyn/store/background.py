@@ -284,14 +284,24 @@ class BackgroundWriter:
         return bool(self._waiting) or self._flush_to > self._waiting.safe or self._closing or self._relieved
 
     def _append(self, batch: Batch) -> None:
-        await_others(self._writer, batch, patience=self._patience, meanwhile=self._commit_if_due)
+        await_others(
+            self._writer,
+            batch,
+            patience=self._patience,
+            meanwhile=self._commit_if_due,
+            at_last=self._commit_all,  # what is not committed would be taken back, and its snapshots are not kept
+        )
         self._writer.append(batch)
         with self._change:
             self._waiting.note_written()
             self._change.notify_all()
 
     def _commit_if_due(self) -> None:
-        if self._waiting.uncommitted and time.monotonic() >= self._soonest:
+        if time.monotonic() >= self._soonest:
+            self._commit_all()
+
+    def _commit_all(self) -> None:
+        if self._waiting.uncommitted:
             self._commit()
 
     def _commit(self) -> None:

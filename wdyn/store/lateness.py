@@ -14,8 +14,10 @@ LATE_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds between two looks
 
 
-def await_others(sink: Sink, batch: Batch, *, patience: float, meanwhile: Callable[[], None]) -> None:
-    """Wait until a batch can be appended; call `meanwhile` between two looks.
+def await_others(
+    sink: Sink, batch: Batch, *, patience: float, meanwhile: Callable[[], None], at_last: Callable[[], None]
+) -> None:
+    """Wait until a batch can be appended; call `meanwhile` between two looks, and `at_last` before giving up.
 
     Raises
     ------
@@ -26,6 +28,7 @@ def await_others(sink: Sink, batch: Batch, *, patience: float, meanwhile: Callab
     while late := sink.late(batch):
         meanwhile()
         if (waited := time.monotonic() - since) >= patience:
+            at_last()
             raise LateProcess(f"{late} for {waited:.0f} s")
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
