@@ -4,7 +4,6 @@ A block is cut into the two programs that it stands for. Both run in the setting
 """
 
 import copy
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,26 +17,12 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import wdyn
+from diffs import diffs_of, side
 from loops import Tiny, loss_of, steps_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "loops.md"
 STEPS = 4
 Names = dict[str, Any]
-
-
-def diffs() -> dict[str, str]:
-    """Give each block by the section that it stands in; more of one section are numbered."""
-    found: dict[str, str] = {}
-    for section in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        heading = section.partition("\n")[0]
-        for number, block in enumerate(re.findall(r"^```diff\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)):
-            found[f"{heading} {number + 1}" if number else heading] = block
-    return found
-
-
-def side(block: str, marked: str) -> str:
-    """Give the program of one side: its marked lines, and those that stay."""
-    return "".join(f"{line[1:]}\n" for line in block.splitlines() if line[:1] in ("", " ", marked))
 
 
 # Settings.
@@ -324,7 +309,7 @@ def test_diff__runs_on_both_sides_records_and_trains_the_same(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    block = diffs()[section]
+    block = diffs_of(PAGE)[section]
     before = ran(side(block, "-"), SETTINGS[section], monkeypatch)
     assert not list(tmp_path.rglob("*.zarr"))
     after = ran(side(block, "+"), SETTINGS[section], monkeypatch)
@@ -338,7 +323,7 @@ def test_diff__runs_on_both_sides_records_and_trains_the_same(
 
 
 def test_page__has_no_diff_without_a_setting() -> None:
-    assert set(diffs()) == set(SETTINGS)
+    assert set(diffs_of(PAGE)) == set(SETTINGS)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ import xarray  # noqa: F401  what continues a run needs it
 import zarr  # noqa: F401
 
 import wdyn.watching  # noqa: F401
-from several import copies, counting, refusals, training
+from several import copies, counting, pages, refusals, training
 
 PLAYED = (
     training.recorded,
@@ -32,6 +32,7 @@ PLAYED = (
     counting.counting,
     counting.in_turns,
     refusals.refused,
+    pages.documented,
 )
 SCENARIOS = {one.__name__: one for one in PLAYED}
 
