@@ -35,6 +35,9 @@ class Guarded(Protocol):
     turn: Turn
     tell: Callable[[str], None]
 
+    def stopped(self) -> None:
+        """Be told that an error ended the recording."""
+
 
 def guarded(method: _Method) -> _Method:
     """Let no error of a method out into the training loop: it ends the recording instead, and then nothing is done.
@@ -51,6 +54,7 @@ def guarded(method: _Method) -> _Method:
                 method(self, *args, **kwargs)
             except Exception as error:
                 self.alive = False
+                self.stopped()
                 self.tell(
                     f"wdyn stopped recording after step {self.step}: {type(error).__name__}: {error}. Training goes "
                     f"on, and what was recorded before is kept"

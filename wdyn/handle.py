@@ -134,6 +134,8 @@ class Watch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None and self._recording is not None:
+            self._recording.be_brief()
         self.close()
 
     def __del__(self) -> None:

@@ -138,6 +138,15 @@ class Recording:
         self._flush()
         return self.committed
 
+    def be_brief(self) -> None:
+        """Hold an error of the loop back no longer than a moment, where other processes are waited for."""
+        self._background.be_brief()
+
+    def stopped(self) -> None:
+        """Tell other processes that nothing more comes from this one, where they wait for it."""
+        if not self._leads:
+            self._background.end_soon()
+
     def finish(self) -> None:
         """Capture the last step, commit everything, and give the run free."""
         if os.getpid() != self.pid:

@@ -115,6 +115,8 @@ class Share:
     ----------
     step, ordinal
         The step, and which share of that step it is: it has the same number in every process.
+    is_measured
+        Whether anything was measured: weights alone can be kept too.
     data
         Writes it, for the process that joins all.
     rows
@@ -125,6 +127,7 @@ class Share:
 
     step: int
     ordinal: int
+    is_measured: bool
     data: Callable[[], bytes]
     rows: Callable[[Sequence[bytes]], tuple[Row, ...]]
     nbytes: int

@@ -59,6 +59,9 @@ class StandingBy:
         """Wait for nothing."""
         return self.committed
 
+    def be_brief(self) -> None:
+        """Nothing takes long."""
+
     def finish(self) -> None:
         """End nothing."""
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import xarray as xr
 
 from wdyn.arrays import WeightArray
 from wdyn.errors import CannotRecord
-from wdyn.rows import Batch, Declaration, Row, Share, Snapshot
-from wdyn.store import lateness, spooling
+from wdyn.rows import Batch, Declaration, Row, Rows, Share, Snapshot
+from wdyn.store import background as module
+from wdyn.store import files, lateness, spooling
 from wdyn.store.assembling import Assembler
 from wdyn.store.background import BackgroundWriter
+from wdyn.store.lateness import await_others
 from wdyn.store.reader import open_run
 from wdyn.store.root import read_root
 from wdyn.store.spool import Spool, read_block, write_block
@@ -55,7 +58,7 @@ def share_of(rank, step, *, ordinal=0):
         total = rank + sum(int(one) for one in others)
         return (Row("statistics/weights", step, {"mean": np.full(3, total + step / 8)}),)
 
-    return Share(step, ordinal, lambda: str(rank).encode(), rows, 64)
+    return Share(step, ordinal, True, lambda: str(rank).encode(), rows, 64)
 
 
 def batch_of(rank, step, *, snapshot=True, declare=False):
@@ -98,6 +101,10 @@ def others(lead, place):
 def give(others, step, **options):
     for rank, other in enumerate(others, start=1):
         other.append(batch_of(rank, step, **options))
+
+
+def left_by(place, rank):
+    return sorted(file.name for file in (place / ".wdyn/ranks/0" / str(rank)).iterdir())
 
 
 def check(place, steps, *, snapshots=None):
@@ -144,10 +151,12 @@ def test_assembler__leaves_out_a_step_of_which_one_gave_nothing(lead, others, pl
     others[0].append(batch_of(1, 1))  # out of order: it spoke of step 2 before
     lead.append(batch_of(0, 1))
     lead.append(batch_of(0, 2))
-    lead.note_lost({"rows": 0, "snapshots": 0})
     lead.commit()
     check(place, (0, 2))
-    assert read_root(place).attributes["lost"] == {"rows": 1, "snapshots": 1}
+    assert lead.lost == {"rows": 1, "snapshots": 1}
+    assert "Step 1 is left out: processes 1, 2 have given nothing of it" in lead.news()[0]
+    assert lead.news() == []
+    assert left_by(place, 1) == left_by(place, 2) == []  # nothing of it waits for ever
 
 
 def test_assembler__takes_one_that_ended_for_one_that_gives_nothing(lead, others, place):
@@ -167,10 +176,10 @@ def test_assembler__drops_a_snapshot_that_one_did_not_keep(lead, others, place):
     others[0].append(batch_of(1, 1, snapshot=False))
     others[1].append(batch_of(2, 1))
     lead.append(batch_of(0, 1))
-    lead.note_lost({"rows": 0, "snapshots": 0})
     lead.commit()
     check(place, (0, 1), snapshots=(0,))
-    assert read_root(place).attributes["lost"] == {"rows": 0, "snapshots": 1}
+    assert lead.lost == {"rows": 0, "snapshots": 1}
+    assert left_by(place, 1) == left_by(place, 2) == []
 
 
 def test_assembler__appends_again_what_was_rolled_back(lead, others, place):
@@ -195,6 +204,70 @@ def test_assembler__survives_blocks_that_are_gone(lead, others, place):
     lead.append(batch_of(0, 1))
     lead.commit()
     check(place, (0, 1), snapshots=(0,))
+
+
+def test_assembler__leaves_out_a_step_of_which_one_gave_something_else(lead, others, place):
+    give(others, 0, declare=True)
+    lead.append(batch_of(0, 0, declare=True))
+    weights_alone = batch_of(1, 1)
+    others[0].append(replace(weights_alone, share=replace(weights_alone.share, is_measured=False)))
+    others[1].append(batch_of(2, 1))
+    lead.append(batch_of(0, 1))
+    give(others, 2)
+    lead.append(batch_of(0, 2))
+    lead.commit()
+    check(place, (0, 2))
+    assert "process 1 has given nothing of it, or something else" in lead.news()[0]
+
+
+def test_assembler__keeps_what_it_has_whole_of_a_step_that_is_left_out(lead, others, place):
+    give(others, 0, declare=True)
+    lead.append(batch_of(0, 0, declare=True))
+    for other in others:
+        other.close()
+    logged = Rows("scalars", (0, 1), {"loss": np.array([2.0, 1.0])})
+    lead.append(replace(batch_of(0, 2), logged=(logged,)))
+    lead.commit()
+    check(place, (0,))
+    assert open_run(place)["scalars/loss"].values.tolist() == [2.0, 1.0]
+
+
+def test_spooler__makes_blocks_durable_before_it_tells_of_them(others, monkeypatch):
+    done = []
+    monkeypatch.setattr(files, "sync", lambda path: done.append(str(path)))
+    rename = files.rename
+    monkeypatch.setattr(files, "rename", lambda path, to: (done.append(str(to)), rename(path, to)))
+    others[0].append(batch_of(1, 0, declare=True))
+    assert [name.rpartition(".")[2] for name in done] == ["grid", "odd", "json"]
+
+
+def test_await_others__has_patience_while_who_is_late_is_at_work(lead, others, place):
+    give(others[:1], 0, declare=True)
+    folder = place / ".wdyn/ranks/0/2"
+    folder.mkdir(parents=True)
+    looks = 0
+
+    def write_more():
+        nonlocal looks
+        looks += 1
+        if looks < 40:
+            (folder / "000000000000000-000000.grid").write_bytes(bytes(looks))
+
+    with pytest.raises(LateProcess, match="process 2 has given nothing of step 0"):
+        await_others(lead, batch_of(0, 0), patience=lambda: 0.3, meanwhile=write_more, at_last=lambda: None)
+    assert looks > 40
+
+
+def test_background__gives_up_soon_when_the_loop_ended_by_an_error(lead, others, place):
+    queue = BackgroundWriter(lead, limit_bytes=2**20)
+    give(others, 0, declare=True)
+    queue.submit(batch_of(0, 0, declare=True))
+    queue.submit(batch_of(0, 1))
+    queue.be_brief()
+    began = time.monotonic()
+    queue.close()
+    assert time.monotonic() - began < 2 * module._BRIEF_SECONDS + 10  # far from 2 x 30 s
+    check(place, (0,))
 
 
 def test_background__waits_for_others_and_commits_what_is_there(lead, others, place):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from wdyn.capture.axes import axis_names
 from wdyn.capture.blocks import Place, places
@@ -22,7 +22,11 @@ from wdyn.schema import Address, Kind, Role
 
 
 def addresses(
-    model: nn.Module | Mapping[str, object], *, config: object = None, parts: Declared | None = None
+    model: nn.Module | Mapping[str, object],
+    *,
+    config: object = None,
+    parts: Declared | None = None,
+    held: Mapping[str, Tensor] | None = None,
 ) -> tuple[Address, ...]:
     """Tell where each parameter stands, and what it is.
 
@@ -34,6 +38,8 @@ def addresses(
         The model's config (an object or a mapping), where there is no module to ask. It tells head counts.
     parts
         Splits of fused weights that the user declared; see `check_parts`.
+    held
+        Tensors by name that stand for those that the model shows, where it shows others for a while.
 
     Returns
     -------
@@ -45,7 +51,8 @@ def addresses(
     InvalidArgument
         `model` is neither.
     """
-    leaves = _leaves(model)
+    shown = held or {}
+    leaves = [replace(leaf, tensor=shown.get(leaf.name, leaf.tensor)) for leaf in _leaves(model)]
     where = places([leaf.name for leaf in leaves])
     known = members(leaves, where)
     roles = judge(known, where)

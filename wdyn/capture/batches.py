@@ -105,7 +105,7 @@ class Batches:
 def parted(batch: Batch, *, queue_bytes: int) -> tuple[Batch, Batch | None]:
     """Part the first batch into what is published at once, and a large snapshot that leaves the queue room for rows."""
     snapshot = batch.snapshot
-    if batch.share is not None:  # what a process gives for another to take is one message
+    if batch.share is not None or (snapshot and snapshot.slugs):  # what processes give of a step is one whole
         return batch, None
     if snapshot is None or not _AT_ONCE_BYTES < snapshot.nbytes <= queue_bytes // 2:
         return batch, None

@@ -48,7 +48,7 @@ class Joining:
         def rows(others: Sequence[bytes]) -> tuple[Row, ...]:
             return self.rows([own, *map(from_bytes, others)])
 
-        return Share(self.step, ordinal, lambda: to_bytes(own), rows, own.nbytes)
+        return Share(self.step, ordinal, bool(own.quantities), lambda: to_bytes(own), rows, own.nbytes)
 
     def rows(self, several: Sequence[Numbers]) -> tuple[Row, ...]:
         """Give the rows of the step, from what each process measured, by rank."""

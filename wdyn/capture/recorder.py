@@ -104,11 +104,11 @@ class Recorder:
         live = self._live()
         forms = {name: (tensor.shape, tensor.dtype) for name, tensor in live.items()}
         if other := forms != self._forms:
-            self._describe()
+            self._describe(live)
         self._tensors = {name: tensor for name, tensor in live.items() if name in self._watched}
         shared = owners(self._tensors)
         if not other and shared != self._owners:  # what was tied no longer is
-            self._describe()
+            self._describe(live)
         self._forms, self._owners = forms, shared
 
     def forget(self) -> None:
@@ -184,9 +184,9 @@ class Recorder:
         if self._optimizers and not (self._group_of(list(self._tensors)) >= 0).any():
             yield "The optimizer holds none of the recorded parameters; is it that of another model?"
 
-    def _describe(self) -> None:
+    def _describe(self, live: Mapping[str, Tensor]) -> None:
         """Tell anew what each parameter is, and how it is cut."""
-        known = addresses(self._model, parts=self._declared)
+        known = addresses(self._model, parts=self._declared, held=live)
         self._watched = {one.name: one for one in known if self._wanted(one)}
         cut = {name: partition(one, heads=self._heads) for name, one in self._watched.items()}
         self._partitions = {name: cells for name, cells in cut.items() if cells is not None}

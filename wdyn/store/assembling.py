@@ -39,8 +39,9 @@ class Assembler:
     def __init__(self, writer: Writer, spool: Spool, *, processes: int) -> None:
         self._writer, self._spool, self._others = writer, spool, range(1, processes)
         self._arrays: dict[str, WeightArray] = writer.arrays
-        self._taken: list[Message] = []
+        self._dealt: Share | None = None
         self._lost = {"rows": 0, "snapshots": 0}
+        self._news: list[str] = []
 
     @property
     def path(self) -> Path:
@@ -62,6 +63,22 @@ class Assembler:
         """Whether the run that was written is still there, as far as that can be told."""
         return self._writer.is_in_place
 
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Count of rows and snapshots that were left out since a process gave nothing."""
+        return dict(self._lost)
+
+    def news(self) -> list[str]:
+        """Give what happened since this was last asked, in words for the user."""
+        told, self._news = self._news, []
+        return told
+
+    def progress(self, batch: Batch) -> int:
+        """Give a number that changes while those who are late with a batch are at work."""
+        share = batch.share
+        late = [rank for rank in self._others if share is not None and self._may_come(rank, share)]
+        return sum(map(self._spool.held_bytes, late))
+
     def late(self, batch: Batch) -> str:
         """Name the processes that have not given their share of a step, and may still do so."""
         if (share := batch.share) is None:
@@ -77,11 +94,11 @@ class Assembler:
             self._arrays |= {one.slug: one for one in batch.declaration.arrays}
         if (share := batch.share) is None:
             return batch
-        messages = [self._spool.message(rank, share) for rank in self._others]
-        found = [message for message in messages if message is not None]
-        if len(found) < len(messages):
-            return self._without(batch)
-        self._taken += found
+        self._dealt = share
+        given = {rank: self._spool.message(rank, share) for rank in self._others}
+        found = [one for one in given.values() if one is not None and one.is_measured == share.is_measured]
+        if len(found) < len(given):
+            return self._without(batch, [rank for rank, one in given.items() if one not in found])
         rows = share.rows([message.numbers.read_bytes() for message in found])
         return replace(batch, rows=rows, snapshot=self._snapshot(batch, found), share=None)
 
@@ -96,12 +113,12 @@ class Assembler:
         return step
 
     def note_lost(self, lost: Mapping[str, int]) -> None:
-        """Tell, from the next commit on, what was given up, here and because another process gave nothing."""
-        self._writer.note_lost({name: count + self._lost.get(name, 0) for name, count in lost.items()})
+        """Tell, from the next commit on, what was given up."""
+        self._writer.note_lost(lost)
 
     def roll_back(self) -> bool:
         """Go back to what readers see; messages that were taken since are taken again."""
-        self._taken = []
+        self._dealt = None
         return self._writer.roll_back()
 
     def close(self) -> None:
@@ -120,17 +137,23 @@ class Assembler:
         return not self._spool.is_beyond(rank, share) and self._spool.message(rank, share) is None
 
     def _forget(self) -> None:
-        for message in self._taken:
-            message.delete()
-        self._taken = []
+        if self._dealt is not None:
+            for rank in self._others:
+                self._spool.clear(rank, self._dealt)
+        self._dealt = None
         if self._spool.exists:
             self._spool.note_published(self.committed)
 
-    def _without(self, batch: Batch) -> Batch:
-        """Leave out a step of which a process gave nothing, and count it; later ones need what it declares."""
-        self._lost["rows"] += batch.row_count
+    def _without(self, batch: Batch, missing: list[int]) -> Batch:
+        """Leave out a step of which a process gave nothing, and count it; what this process has whole stays."""
+        if not any(self._lost.values()):
+            self._news.append(
+                f"Step {batch.step} is left out: {_told(missing)} given nothing of it, or something else. w.row() and "
+                f"w.snapshot() must be called by every process; how much was lost is told at the end"
+            )
+        self._lost["rows"] += 1
         self._lost["snapshots"] += batch.snapshot is not None
-        return without_rows(batch)
+        return replace(without_rows(batch), logged=batch.logged)
 
     def _snapshot(self, batch: Batch, messages: list[Message]) -> Snapshot | None:
         """Put the blocks of all processes together; None where one of them kept none, or it is gone."""

@@ -18,6 +18,7 @@ _PUBLISH_ROWS = 16
 _PUBLISH_SECONDS = 5.0
 _PUBLISH_PAUSE = 0.5  # between two commits, whatever the rows: a commit flushes the disk
 _PUBLISH_SHARE = 0.01  # of a processor's time, for commits of many rows
+_BRIEF_SECONDS = 2.0
 _STALL_SECONDS = 60.0  # a disk that has taken nothing for so long takes no writes
 _LOOK_SECONDS = 1.0  # how often who waits looks whether it does
 
@@ -82,7 +83,7 @@ class BackgroundWriter:
     @property
     def lost(self) -> dict[str, int]:
         """Count of rows and snapshots that never reached the disk."""
-        return self._waiting.lost
+        return {name: count + self._writer.lost.get(name, 0) for name, count in self._waiting.lost.items()}
 
     @property
     def busy_seconds(self) -> float:
@@ -97,8 +98,18 @@ class BackgroundWriter:
     def news(self) -> list[str]:
         """Give what happened to the disk since this was last asked, in words for the user."""
         with self._change:
-            told, self._news = self._news, []
+            told, self._news = [*self._news, *self._writer.news()], []
         return told
+
+    def be_brief(self) -> None:
+        """Wait for other processes no longer than a moment: they may be waiting for this one to end."""
+        self._patience = min(self._patience, _BRIEF_SECONDS)
+
+    def end_soon(self) -> None:
+        """Have the thread write what waits, and end, without waiting for it."""
+        with self._change:
+            self._closing = True
+            self._change.notify_all()
 
     def submit(self, batch: Batch, *, wait: bool = False) -> bool:
         """Hand a batch over; return whether its snapshot was taken.
@@ -287,7 +298,7 @@ class BackgroundWriter:
         await_others(
             self._writer,
             batch,
-            patience=self._patience,
+            patience=lambda: self._patience,
             meanwhile=self._commit_if_due,
             at_last=self._commit_all,  # what is not committed would be taken back, and its snapshots are not kept
         )

@@ -15,19 +15,26 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds between two looks
 
 
 def await_others(
-    sink: Sink, batch: Batch, *, patience: float, meanwhile: Callable[[], None], at_last: Callable[[], None]
+    sink: Sink,
+    batch: Batch,
+    *,
+    patience: Callable[[], float],
+    meanwhile: Callable[[], None],
+    at_last: Callable[[], None],
 ) -> None:
     """Wait until a batch can be appended; call `meanwhile` between two looks, and `at_last` before giving up.
 
     Raises
     ------
     LateProcess
-        A process has kept it waiting for `patience` seconds.
+        A process has kept it waiting for `patience` seconds, and wrote nothing meanwhile.
     """
-    since, pause = time.monotonic(), _FIRST_PAUSE
+    since, seen, pause = time.monotonic(), -1, _FIRST_PAUSE
     while late := sink.late(batch):
         meanwhile()
-        if (waited := time.monotonic() - since) >= patience:
+        if (held := sink.progress(batch)) != seen:  # who is late is at work
+            since, seen = time.monotonic(), held
+        if (waited := time.monotonic() - since) >= patience():
             at_last()
             raise LateProcess(f"{late} for {waited:.0f} s")
         time.sleep(pause)

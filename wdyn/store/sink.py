@@ -23,6 +23,16 @@ class Sink(Protocol):
     def is_in_place(self) -> bool:
         """Whether the run that was written is still there, as far as that can be told."""
 
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Count of rows and snapshots that it left out by itself."""
+
+    def news(self) -> list[str]:
+        """Give what happened since this was last asked, in words for the user."""
+
+    def progress(self, batch: Batch) -> int:
+        """Give a number that changes while those who are late with a batch are at work."""
+
     def late(self, batch: Batch) -> str:
         """Name who keeps a batch from being appended at this moment; "" for nobody."""
 

@@ -7,7 +7,9 @@ did not take is deleted when the run is next written.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,32 +31,25 @@ class Message:
 
     Attributes
     ----------
-    file
-        Of the message itself.
     numbers
         The file of what was measured.
     encoded
         Blocks of weights by slug, in files as they will be stored.
     scattered
         Blocks that are still to be put together.
-    has_snapshot
-        Whether the process kept what it holds of the weights.
+    is_measured, has_snapshot
+        Whether the process measured what it holds, and kept its weights.
     """
 
-    file: Path
     numbers: Path
     encoded: dict[str, Adopted]
     scattered: dict[str, Adopted]
+    is_measured: bool
     has_snapshot: bool
 
     def is_whole(self) -> bool:
         """Whether the files of its blocks are still there."""
         return all(Path(one.file).exists() for one in (*self.encoded.values(), *self.scattered.values()))
-
-    def delete(self) -> None:
-        """Delete it, with what is left of its files."""
-        for file in (self.file, self.numbers, *(Path(one.file) for one in self.scattered.values())):
-            file.unlink(missing_ok=True)
 
 
 class Spool:
@@ -108,7 +103,8 @@ class Spool:
     def send(self, rank: int, share: Share, blocks: dict[str, dict[str, Any]], *, has_snapshot: bool) -> Path:
         """Put the message itself into its place, once its files are there; return its path."""
         file = self._of(rank) / f"{_key(share)}{_MESSAGE}"
-        files.replace(str(file), json.dumps({"blocks": blocks, "snapshot": has_snapshot}).encode())
+        said = {"blocks": blocks, "measured": share.is_measured, "snapshot": has_snapshot}
+        files.replace(str(file), json.dumps(said).encode())
         return file
 
     def message(self, rank: int, share: Share) -> Message | None:
@@ -121,7 +117,8 @@ class Spool:
         found: dict[bool, dict[str, Adopted]] = {True: {}, False: {}}
         for slug, block in said["blocks"].items():
             found[block["encoded"]][slug] = Adopted(self.path(rank, share, slug), tuple(block["start"]))
-        return Message(file, Path(self.path(rank, share, "numbers")), found[True], found[False], said["snapshot"])
+        numbers = Path(self.path(rank, share, "numbers"))
+        return Message(numbers, found[True], found[False], said["measured"], said["snapshot"])
 
     def is_beyond(self, rank: int, share: Share) -> bool:
         """Whether a process has ended, or spoken of a later step: what it did not say of this one never comes."""
@@ -130,6 +127,24 @@ class Spool:
             return False
         names = [file.name for file in folder.iterdir()]
         return _ENDED in names or any(name.endswith(_MESSAGE) and name > f"{_key(share)}{_MESSAGE}" for name in names)
+
+    def held_bytes(self, rank: int) -> int:
+        """Count what a process has left so far: while it grows, the process works."""
+        folder = self._of(rank)
+        total = 0
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    total += entry.stat().st_size
+        return total
+
+    def clear(self, rank: int, share: Share) -> None:
+        """Delete what a process left of a step and of all before it, taken or not."""
+        last = _key(share)
+        with contextlib.suppress(OSError):
+            for file in self._of(rank).iterdir():
+                if file.name[: len(last)] <= last and file.name[0].isdigit():
+                    file.unlink(missing_ok=True)
 
     def _of(self, rank: int) -> Path:
         return self.folder / str(rank)

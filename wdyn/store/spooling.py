@@ -61,9 +61,22 @@ class Spooler:
         """Whether the first process still records."""
         return self._spool.exists
 
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Count of what it left out by itself: nothing."""
+        return {}
+
+    def news(self) -> list[str]:
+        """Give what happened: nothing."""
+        return []
+
     def late(self, batch: Batch) -> str:
         """Name who keeps a batch from being written: nobody."""
         return ""
+
+    def progress(self, batch: Batch) -> int:
+        """Tell how far those are who are late: nobody is."""
+        return 0
 
     def append(self, batch: Batch) -> None:
         """Leave what this process gives of a step.
@@ -119,6 +132,7 @@ class Spooler:
                 self.bytes_written += files.write(path, weights.encode(array, values, compressed=compressed))
             else:
                 self.bytes_written += write_block(path, values)
+            files.sync(path)  # the machine of the first process cannot flush what this one still holds
             yield slug, {"start": list(snapshot.starts[slug]), "encoded": encoded}
 
     def _check_taken(self) -> None:

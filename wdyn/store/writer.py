@@ -128,9 +128,22 @@ class Writer:
         *before, this = self._attributes["attempts"]
         self._attributes["attempts"] = [*before, {**this, "parent": parent(before, step), "resumed_from_step": step}]
 
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Count of what it left out by itself: nothing."""
+        return {}
+
+    def news(self) -> list[str]:
+        """Give what happened: nothing."""
+        return []
+
     def late(self, batch: Batch) -> str:
         """Name who keeps a batch from being appended: nobody."""
         return ""
+
+    def progress(self, batch: Batch) -> int:
+        """Tell how far those are who are late: nobody is."""
+        return 0
 
     def append(self, batch: Batch) -> None:
         """Take up what one step gave. It is visible after the next `commit`.
