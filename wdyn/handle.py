@@ -46,14 +46,18 @@ class Watch:
 
     @property
     def committed(self) -> int:
-        """Last step that is durable and visible to readers; -1 for none."""
+        """Last step that is durable and visible to readers; -1 for none.
+
+        Where several processes record, the first knows it; others hear of it a little later.
+        """
         return -1 if self._recording is None else self._recording.committed
 
     def log(self, **scalars: Any) -> None:
         """Keep numbers, such as ``loss=loss``, at the present step; a tensor on a device is not waited for.
 
         A value belongs to the count of steps made when it is logged: a loss logged before ``optimizer.step()`` is
-        the loss of the weights of that row. The last value of a name wins.
+        the loss of the weights of that row. The last value of a name wins. Of several processes that record together,
+        the first keeps what it logs: a mean over all is to be made before.
         """
         self._running("log").log(scalars)
 
@@ -73,7 +77,10 @@ class Watch:
         self._running("step").after_step()
 
     def snapshot(self) -> None:
-        """Keep all weights exactly, at the present step; waits for room in the queue."""
+        """Keep all weights exactly, at the present step; waits for room in the queue.
+
+        Where several processes record, each must call it: else the snapshot is left out.
+        """
         self._running("snapshot").snapshot()
 
     def row(self) -> None:
@@ -88,7 +95,10 @@ class Watch:
         self._running("count_on").count_on(step)
 
     def flush(self) -> int:
-        """Wait until all that was recorded is durable and visible; return the last committed step."""
+        """Wait until all that was recorded is durable and visible; return the last committed step.
+
+        Where several processes record, the first waits for all; another only until its share lies where that takes it.
+        """
         return self._running("flush").flush()
 
     def close(self) -> None:

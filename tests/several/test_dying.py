@@ -29,7 +29,7 @@ def last_whole_step(path, whole):
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize(("ranks", "dies"), [(2, 1), (4, 2)])
+@pytest.mark.parametrize(("ranks", "dies"), [(2, 1), pytest.param(4, 2, marks=pytest.mark.long)])
 def test_dead_rank__freezes_the_horizon_and_nothing_else(ranks, dies, launch, whole, quick, tmp_path):
     at = random.Random(dies).randrange(5, 20)
     leaves = {"rank": dies, "step": at, "how": "killed"}

@@ -293,7 +293,7 @@ def test_background__tells_of_a_dead_process_and_keeps_what_was_whole(lead, othe
     others[0].append(batch_of(1, 1))
     queue.submit(batch_of(0, 1))
     queue.flush()
-    assert "cannot write at the moment: process 2 has given nothing of step 1 for 0 s" in queue.news()[0]
+    assert "publishes nothing at the moment: process 2 has given nothing of step 1 for 0 s" in queue.news()[0]
     queue.close()
     assert "process 2 has given nothing of step 1" in " ".join(queue.news())
     check(place, (0,))
@@ -339,10 +339,11 @@ def test_spooler__sends_nothing_twice(lead, others, place):
 
 def test_spooler__stops_when_the_run_ended(lead, others):
     lead.close()
-    with pytest.raises(CannotRecord, match="the first process ended the run"):
+    with pytest.raises(CannotRecord, match="process 0 takes nothing more"):
         others[0].append(batch_of(1, 0, declare=True))
     others[0].close()
-    assert not others[0].is_in_place
+    assert others[0].is_in_place
+    assert list(lead.path.glob(".wdyn/ranks/*")) == []
 
 
 def test_spooler__is_in_trouble_when_nobody_takes_what_it_gives(others, monkeypatch):

@@ -236,7 +236,7 @@ class BackgroundWriter:
             elif self._trouble:
                 self._trouble = self._trouble.after_another_try()
             else:
-                self._trouble, self._lost_before = Trouble.begin(reason), self.lost
+                self._trouble, self._lost_before = Trouble.begin(error), self.lost
                 self._telling = not self._closing  # one that ends with the recording is told by what was lost
                 if self._telling:
                     self._news.append(self._trouble.message)

@@ -61,9 +61,15 @@ class Spool:
         The run's folder.
     attempt
         The number of the attempt.
+
+    Attributes
+    ----------
+    run, folder
+        The run's folder, and that of the messages.
     """
 
     def __init__(self, run: Path, *, attempt: int) -> None:
+        self.run = run
         self.folder = run / FOLDER / _RANKS / str(attempt)
 
     def begin(self) -> None:

@@ -58,8 +58,8 @@ class Spooler:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the first process still records."""
-        return self._spool.exists
+        """Whether the run is still there, as far as that can be told."""
+        return self._spool.run.is_dir()
 
     @property
     def lost(self) -> Mapping[str, int]:
@@ -137,7 +137,7 @@ class Spooler:
 
     def _check_taken(self) -> None:
         if not self._spool.exists:
-            raise CannotRecord("the first process ended the run, or it was deleted")
+            raise CannotRecord("process 0 takes nothing more: it ended the run, or gave up; see what it told")
         while self._sent and not self._sent[0][1].exists():
             self._sent.popleft()
         if self._sent and time.monotonic() - self._sent[0][0] > _TAKEN_SECONDS:

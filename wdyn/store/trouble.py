@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from wdyn.errors import CannotRecord, WdynError
@@ -19,24 +19,31 @@ class LateProcess(CannotRecord):
 
 @dataclass(frozen=True)
 class Trouble:
-    """A disk that takes no writes at the moment."""
+    """A disk that takes no writes at the moment, or a process that gives nothing."""
 
     reason: str
     pause: float
     """Seconds until it is tried again."""
+    of_process: bool = False
+    """Whether another process is waited for, rather than a disk."""
 
     @classmethod
-    def begin(cls, reason: str) -> Self:
+    def begin(cls, error: Exception) -> Self:
         """Give the trouble as it is when it is first seen."""
-        return cls(reason, _FIRST_PAUSE)
+        return cls(passing(error), _FIRST_PAUSE, isinstance(error, LateProcess))
 
     def after_another_try(self) -> Trouble:
         """Give the trouble as it is after a try that failed: the next is twice as far away, a minute at most."""
-        return Trouble(self.reason, min(2 * self.pause, _LONGEST_PAUSE))
+        return replace(self, pause=min(2 * self.pause, _LONGEST_PAUSE))
 
     @property
     def message(self) -> str:
         """What is told when it begins."""
+        if self.of_process:
+            return (
+                f"wdyn publishes nothing at the moment: {self.reason}. See what became of it. Training goes on, what "
+                f"is committed is safe, rows wait in memory, and it is asked again until it answers"
+            )
         return (
             f"wdyn cannot write at the moment: {self.reason}. Training goes on, what is committed is safe, rows wait "
             f"in memory, and the disk is tried again until it takes them"
@@ -70,7 +77,8 @@ def failure_message(error: BaseException, *, committed: int, still_there: bool) 
             f"wdyn stopped recording: {reason}. Training goes on, and nothing more is written there. What was "
             f"recorded is where the run was moved to, if it was not deleted"
         )
+    cause = "See what became of it" if isinstance(error, LateProcess) else "Free the cause"
     return (
         f"wdyn stopped recording: {reason}. Training goes on. All rows up to step {committed} are safe and "
-        f"readable; later ones are lost. Free the cause, then continue with watch(..., resume=True)"
+        f"readable; later ones are lost. {cause}, then continue with watch(..., resume=True)"
     )
