@@ -65,8 +65,8 @@ def begin(
     """
     holding = hold(model, optimizers, plan, loaded_step=loaded_step)
     step, before, sink = holding.step, holding.before, holding.sink
-    plan = _agreed(plan, holding.meeting)
     try:
+        plan = _agreed(plan, holding.meeting)
         recorder = Recorder(
             model,
             optimizers,
@@ -99,8 +99,12 @@ def _agreed(plan: Plan, meeting: Meeting | None) -> Plan:
     """Have all processes record the same steps."""
     if meeting is None:
         return plan
-    snapshots = plan.snapshots.agreed(meeting) if plan.snapshots is not None else None
-    return replace(plan, rows=plan.rows.agreed(meeting), snapshots=snapshots)
+    rows, snapshots = plan.rows.agreed(meeting.named("rows")), plan.snapshots
+    if snapshots is plan.rows:
+        snapshots = rows  # so that what a row costs is counted once
+    elif snapshots is not None:
+        snapshots = snapshots.agreed(meeting.named("snapshots"))
+    return replace(plan, rows=rows, snapshots=snapshots)
 
 
 def _snapshots(plan: Plan, recorder: Recorder, tell: Tell) -> Schedule:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from wdyn.capture.processes import rank_and_count, records_together
 from wdyn.capture.sharing import ALONE, Held, Sharing
 from wdyn.capture.spread import divided_tensors
 from wdyn.errors import CannotRecord, InvalidArgument
+from wdyn.naming import examples
 from wdyn.rows import Batch, Before
 from wdyn.schema import Quantity
 from wdyn.store import weights
@@ -84,6 +89,9 @@ def hold(model: nn.Module, optimizers: tuple[Optimizer, ...], plan: Plan, *, loa
             name: Held(tuple(tensor.shape), str(tensor.dtype), piece(tensor, called=name), is_spread(tensor))
             for name, tensor in tensors.items()
         }
+        for schedule in (plan.rows, plan.snapshots):  # refused here, before a run is begun
+            if schedule is not None:
+                schedule.agreed(meeting.named("asked"))
     except InvalidArgument as error:
         meeting.leave(error)
         raise
@@ -101,9 +109,11 @@ def _led(meeting: Meeting, held: Mapping[str, Held], open_run: Callable[[], tupl
     sharing = meeting.share(held, asked=_asked(plan))
     writer, step = open_run()
     try:
-        spool = Spool(writer.path.absolute(), attempt=writer.attempt)
+        token = secrets.token_hex(4)
+        spool = Spool(writer.path.absolute(), attempt=writer.attempt, token=token)
         spool.begin()
-        meeting.begin({"run": str(writer.path.absolute()), "attempt": writer.attempt, "step": step})
+        about_it = {"run": str(writer.path.absolute()), "attempt": writer.attempt, "step": step, "token": token}
+        meeting.begin(about_it)
         assembler = Assembler(writer, spool, processes=meeting.processes)
         before = _before(writer, plan, step)
     except BaseException:
@@ -117,13 +127,13 @@ def _shared(meeting: Meeting, held: Mapping[str, Held], plan: Plan) -> Holding:
     sharing = meeting.share(held, asked=_asked(plan))
     said = meeting.beginning()
     run, attempt, step = Path(said["run"]), int(said["attempt"]), int(said["step"])
-    arrays = list(weights.arrays_in(read_root(run))) if attempt else []
-    spool = Spool(run, attempt=attempt)
-    if not spool.exists:
+    spool = Spool(run, attempt=attempt, token=said["token"])
+    if not _is_seen(spool):
         raise CannotRecord(
             f"Process 0 records into {run}, and process {meeting.rank} does not see what it made there. Needed is a "
             f"folder that all processes share"
         )
+    arrays = list(weights.arrays_in(read_root(run))) if attempt else []
     spooler = Spooler(spool, rank=meeting.rank, before=arrays, compressed=plan.compression is not None)
     first_weights = Quantity.DISPLACEMENT in plan.what
     by_slug = {array.slug: array for array, _ in arrays}
@@ -131,14 +141,39 @@ def _shared(meeting: Meeting, held: Mapping[str, Held], plan: Plan) -> Holding:
     return Holding(spooler, step, before, sharing, meeting)
 
 
+def _is_seen(spool: Spool) -> bool:
+    """Whether what the first process made is seen here; a network file system shows it late."""
+    until = time.monotonic() + meetings.MEET_SECONDS / 2  # the first waits for twice as long
+    while not spool.exists and time.monotonic() < until:
+        time.sleep(0.05)
+    return spool.exists
+
+
 def _asked(plan: Plan) -> dict[str, str]:
     """Say what must have been asked alike in every process."""
     return {
+        "every": plan.rows.text,
+        "snapshots": _snapshots_asked(plan),
+        "select": _selected(plan.left_out),
         "what": ", ".join(plan.what),
         "heads": str(plan.heads),
         "compression": str(plan.compression),
         "check_replicas": str(plan.check_replicas),
     }
+
+
+def _snapshots_asked(plan: Plan) -> str:
+    if plan.snapshots is None:
+        return f"the default within disk_limit={plan.disk_limit}"
+    return plan.snapshots.text
+
+
+def _selected(left_out: Sequence[str]) -> str:
+    """Say what is recorded, so that the same is said of the same only."""
+    if not left_out:
+        return "all"
+    names = sorted(left_out)
+    return f"all but {examples(names)} ({zlib.crc32(json.dumps(names).encode()):08x})"
 
 
 def _checked(
@@ -180,8 +215,11 @@ def _before(writer: Writer, plan: Plan, step: int) -> Before | None:
 
 def _complete(batch: Batch, assembler: Assembler) -> Batch:
     """Wait for the first share of every process, and join them."""
-    await_others(assembler, batch, patience=meetings.MEET_SECONDS, meanwhile=_nothing, at_last=_nothing)
-    return assembler.whole(batch)
+    await_others(assembler, batch, patience=lambda: meetings.MEET_SECONDS, meanwhile=_nothing, at_last=_nothing)
+    whole = assembler.whole(batch)
+    if told := assembler.news():
+        raise CannotRecord(f"Cannot record into {assembler.path}: a process ended before its first row. {told[0]}")
+    return whole
 
 
 def _nothing() -> None:

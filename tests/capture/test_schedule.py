@@ -200,19 +200,23 @@ class Group:
     def __init__(self):
         self.said = {}
 
-    def of(self, rank):
+    def of(self, rank, *, name=""):
         group = self
 
         class Process:
             def __init__(self):
                 self.rank = rank
 
+            def named(self, part):
+                return group.of(rank, name=f"{name}/{part}")
+
             def announce(self, number, step):
                 assert rank == 0
-                group.said[number] = step
+                assert (name, number) not in group.said
+                group.said[name, number] = step
 
             def announced(self, number):
-                return group.said[number]
+                return group.said[name, number]
 
         return Process()
 
@@ -246,6 +250,38 @@ def test_agreed__joins_what_is_agreed_with_what_needs_no_word():
     assert due[0] == due[1]
     assert {100, 200, 300} <= set(due[0])
     assert wdyn.every(3).agreed(group.of(1))(3)
+
+
+def test_agreed__each_of_several_budgets_is_announced_by_itself():
+    """Three budgets on clocks of their own in each process: one alone, and two joined."""
+    group, due = Group(), [[], []]
+    clocks = [Clock(), Clock()]
+    several = []
+    for rank, clock in enumerate(clocks):
+        one, two, three = (budget_on(clock, share) for share in (0.01, 0.02, 0.05))
+        process = group.of(rank)
+        several.append([one.agreed(process.named("rows")), (two | three).agreed(process.named("snapshots"))])
+    for step in range(2000):
+        for rank, schedules in enumerate(several):
+            clocks[rank].now += 0.1 * (1 + rank)
+            asked = [one(step) for one in schedules]
+            if any(asked):
+                due[rank].append((step, *asked))
+                for one in listeners(*schedules):
+                    one.spent(0.05 * (1 + 3 * rank))
+    assert due[0] == due[1]
+    assert {tuple(asked) for step, *asked in due[0] if step > 64} >= {(True, False), (False, True)}
+    assert {name for name, _ in group.said} == {"/rows", "/snapshots/left", "/snapshots/right"}
+
+
+def budget_on(clock, share):
+    one = Budget(share, clock=clock)
+
+    def agree(others):
+        announced = Announced(one, others)
+        return Schedule(announced.due, "budget", (announced,))
+
+    return Schedule(one.due, "budget", (one,), agree)
 
 
 def test_agreed__refuses_what_only_one_process_sees():

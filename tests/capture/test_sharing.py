@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wdyn.arrays import plan_arrays
 from wdyn.capture.pieces import Piece
-from wdyn.capture.sharing import ALONE, Held, from_plain, shared, to_plain
+from wdyn.capture.sharing import ALONE, Held, shared
 from wdyn.errors import InvalidArgument
 from wdyn.schema import Address, Kind, Role
 
@@ -76,9 +76,33 @@ def test_shared__refuses_pieces_that_do_not_make_up_the_whole():
         shared([*rows(8, (2, 4))[:2], {"w": held((8, 2), (4, 0), (2, 2))}], rank=0)
 
 
-def test_plain__gives_back_what_a_process_holds():
-    tensors = {"a": held((3, 2), (1, 0), (2, 2)), "b": held((), (), (), spread=False)}
-    assert from_plain(to_plain(tensors)) == tensors
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [((0, 0), (3, 2)), ((2, 0), (2, 2)), ((3, 0), (1, 2)), ((4, 0), (2, 2))],  # along an axis
+        [((0, 0), (4, 1)), ((0, 1), (2, 1)), ((1, 1), (2, 1)), ((4, 0), (2, 2))],  # only of those that begin late
+    ],
+)
+def test_shared__refuses_pieces_that_overlap_though_the_total_fits(pieces):
+    with pytest.raises(InvalidArgument, match=r"hold 1[26] elements together, or overlap"):
+        shared([{"w": held((6 if pieces[0][1] == (4, 1) else 8, 2), *piece)} for piece in pieces], rank=0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=5))
+def test_shared__accepts_exactly_what_counts_each_element_once(cuts):
+    """Against counting every element, for blocks along one axis that may lie anywhere in it."""
+    distinct = dict.fromkeys(cuts)
+    times = [0] * 6
+    for start, size in distinct:
+        for at in range(start, start + size):
+            times[at] += 1
+    length = max(start + size for start, size in distinct)
+    every = [{"w": held((length, 2), (start, 0), (size, 2))} for start, size in cuts]
+    if times[:length] == [1] * length:
+        assert shared(every, rank=0).speaks_for("w")
+    else:
+        with pytest.raises(InvalidArgument, match="make up the whole"):
+            shared(every, rank=0)
 
 
 def test_alone__speaks_for_everything():

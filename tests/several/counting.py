@@ -1,6 +1,8 @@
 """Train weights that tell which step they are of, in ranks that do not wait for each other."""
 
 import contextlib
+import functools
+import operator
 import os
 import signal
 import time
@@ -40,7 +42,7 @@ def count(model, optimizer):
     optimizer.step()
 
 
-def counting(folder, *, steps, start=0.0, pace=0.0, leaves=None, asks=None, own=None, **options):
+def counting(folder, *, steps, start=0.0, pace=0.0, leaves=None, asks=None, own=None, budgets=None, **options):
     """Train, without a word between the ranks.
 
     Parameters
@@ -53,7 +55,11 @@ def counting(folder, *, steps, start=0.0, pace=0.0, leaves=None, asks=None, own=
         ``{"ranks", "step", "what"}``: which ranks call which method of the watch after which step.
     own
         By rank, options that only this one gives.
+    budgets
+        By argument, shares of the time; budgets of these are joined.
     """
+    for name, shares in (budgets or {}).items():
+        options[name] = functools.reduce(operator.or_, map(wdyn.budget, shares))
     pace = pace[rank()] if isinstance(pace, list) else pace
     torch.set_num_threads(1)
     dist.init_process_group("gloo")

@@ -19,12 +19,12 @@ from wdyn.errors import WdynError
 def refused(folder, *, how, **options):
     """Try to record, and give the name and the words of the error on this rank, and how long it took."""
     with group():
-        model, optimizer = WRONG[how](folder)
-        options |= {"what": ("weights", "updates")[rank()]} if how == "other arguments" else {}
+        model, optimizer = WRONG.get(how, spread_counting)(folder)
+        options = {"every": 1, "to": folder / "run.zarr"} | options | (OWN[how](folder)[rank()] if how in OWN else {})
         began = time.monotonic()
         try:
             if how != "only some" or rank() == 0:
-                with wdyn.watch(model, optimizer, to=folder / "run.zarr", **{"every": 1} | options):
+                with wdyn.watch(model, optimizer, **options):
                     pass
         except WdynError as error:
             return [type(error).__name__, str(error), time.monotonic() - began]
@@ -82,13 +82,30 @@ def scattered(_):
 
 
 WRONG = {
-    "spread": spread_counting,
-    "only some": spread_counting,
     "stages": stages,
     "other shapes": other_shapes,
     "older fsdp": older_fsdp,
     "deepspeed engine": deepspeed_engine,
     "zero parameters": zero_parameters,
     "scattered": scattered,
-    "other arguments": spread_counting,
 }
+"""What makes a model that is refused; where it is not the model, any will do."""
+
+
+def named(step):
+    return step == 1
+
+
+OWN = {
+    "other arguments": lambda _: ({"what": "weights"}, {"what": "updates"}),
+    "other schedules": lambda _: ({"every": 2}, {"every": 3}),
+    "other snapshots": lambda _: ({"snapshots": wdyn.at(1)}, {"snapshots": named}),
+    "other selections": lambda _: ({"select": select_but("rows")}, {"select": select_but("few")}),
+    "other places": lambda folder: ({}, {"to": folder / "other.zarr"}),
+    "spike": lambda _: [{"every": wdyn.spike("loss")}] * 2,
+}
+"""By what is wrong, the arguments that each rank gives."""
+
+
+def select_but(name):
+    return lambda address: address.name != name

@@ -12,6 +12,11 @@ REFUSED = {
     "zero parameters": ("InvalidArgument", ["ZeRO"]),
     "scattered": ("InvalidArgument", ["fused"]),
     "other arguments": ("InvalidArgument", ["what=", "is weights in process 0", "updates"]),
+    "other schedules": ("InvalidArgument", ["every=", "every(2) in process 0", "every(3) in process 1"]),
+    "other snapshots": ("InvalidArgument", ["snapshots=", "at(1) in process 0", "named in process 1"]),
+    "other selections": ("InvalidArgument", ["select=", "all but rows", "all but few"]),
+    "other places": ("InvalidArgument", ["to=", "run.zarr in process 0", "other.zarr in process 1"]),
+    "spike": ("InvalidArgument", ["spike('loss', factor=2)", "what one process sees"]),
 }
 
 
@@ -19,6 +24,7 @@ REFUSED = {
 def test_what_cannot_be_recorded__is_refused_on_every_rank(how, launch, tmp_path):
     error, words = REFUSED[how]
     ends = launch("refused", ranks=2, folder=tmp_path, how=how)
+    assert not (tmp_path / "run.zarr").exists()
     for end in ends:
         assert end.value[0] == error, end.value
         assert all(word in end.value[1] for word in words), end.value[1]

@@ -19,13 +19,22 @@ def test_ranks__record_the_same_steps(how, launch, tmp_path):
     expect_counts(tmp_path / "run.zarr")
 
 
-def expect_counts(path):
-    """Expect rows and snapshots that are whole, those of the first and the last of 20 steps among them."""
+def test_budgets_of_rows_and_of_snapshots__are_each_their_own(launch, tmp_path):
+    steps = {"every": [0.2], "snapshots": [0.05, 0.02]}
+    ends = launch("counting", ranks=2, folder=tmp_path, steps=200, pace=[0.002, 0.0], budgets=steps)
+    assert [end.told for end in ends] == [[], []]
+    run = expect_counts(tmp_path / "run.zarr", last=200)
+    assert not any(run.attrs["wdyn"].get("lost", {}).values())
+    assert run["statistics/weights"].sizes["step"] > 9  # more than the certain ones, and the last
+
+
+def expect_counts(path, *, last=20):
+    """Expect rows and snapshots that are whole, those of the first and the last step among them."""
     run = wdyn.open_run(path)
     rows = run["statistics/weights"].to_dataset()
     sizes = run["parameters"].to_dataset()["numel"]
     assert rows["step"].values[0] == 0
-    assert rows["step"].values[-1] == 20
+    assert rows["step"].values[-1] == last
     for name in rows["parameter"].values:
         one = rows.sel(parameter=name)
         np.testing.assert_array_equal(one["count"], sizes.sel(parameter=name), err_msg=name)
@@ -33,10 +42,11 @@ def expect_counts(path):
     for array in run["weights"].children.values():
         values = array["value"]
         assert values["step"].values[0] == 0
-        assert values["step"].values[-1] == 20
+        assert values["step"].values[-1] == last
         truth = values["step"].broadcast_like(values)
         np.testing.assert_array_equal(values, truth)
     assert wdyn.verify(path).is_whole
+    return run
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def records_together(tensors: Mapping[str, Tensor], *, alone: bool, check_replic
     spread = [name for name, tensor in tensors.items() if is_spread(tensor)]
     if alone and spread:
         raise InvalidArgument(
-            f"alone=True, but {examples(spread)} is a DTensor, of which other processes hold pieces: leave it out, and "
-            f"call watch(...) in each process with the same arguments"
+            f"alone=True, but {examples(spread)} is a DTensor, of which other processes hold pieces. Where all "
+            f"processes train one model, leave it out, and call watch(...) in each with the same arguments. Stages of "
+            f"a pipeline whose parameters are DTensors over a part of the processes cannot be recorded yet"
         )
     return bool(spread) or (check_replicas and not alone and rank_and_count()[1] > 1)

@@ -27,7 +27,12 @@ class Listener(Protocol):
 class Announcing(Protocol):
     """The processes of one training, of which the first chooses steps for all."""
 
-    rank: int
+    @property
+    def rank(self) -> int:
+        """Which of them this is."""
+
+    def named(self, name: str) -> Announcing:
+        """Give the same processes as they speak of one of several schedules, whose name is the same in all."""
 
     def announce(self, number: int, step: int) -> None:
         """Tell the step of row `number` of those that are chosen."""
@@ -57,7 +62,7 @@ class Schedule:
             lambda step: self.decide(step) | theirs.decide(step),  # both are asked: they may count on it
             f"{self.text} | {theirs.text}",
             listeners(self, theirs),
-            lambda others: self.agreed(others) | theirs.agreed(others),
+            lambda others: self.agreed(others.named("left")) | theirs.agreed(others.named("right")),
         )
 
     def agreed(self, others: Announcing) -> Schedule:
@@ -167,7 +172,7 @@ def as_schedule(value: int | Decision | None, name: str) -> Schedule:
     if isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0:
         return every(int(value))
     if callable(value):
-        return Schedule(lambda step: bool(value(step)), getattr(value, "__name__", repr(value)))
+        return Schedule(lambda step: bool(value(step)), getattr(value, "__name__", type(value).__name__))
     raise InvalidArgument(
         f"{name}={value!r}: needed is a number of steps, 1 or more, a schedule such as wdyn.every(100), or None"
     )

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations, starmap
-from typing import Any
 
 from wdyn.arrays import WeightArray
 from wdyn.capture.pieces import Piece
@@ -131,33 +129,59 @@ def shared(held: Sequence[Mapping[str, Held]], *, rank: int) -> Sharing:
         if differing:
             raise InvalidArgument(
                 f"Processes 0 and {other} hold different parameters, such as {examples(differing)}. Those that train "
-                f"parts of a model of their own (pipeline stages) record a run each: watch(..., to=<one for each>, "
-                f"alone=True)"
+                f"parts of a model of their own (pipeline stages) record a run each, if their tensors are plain: "
+                f"watch(..., to=<one for each>, alone=True). Stages whose parameters are DTensors over a part of the "
+                f"processes cannot be recorded yet"
             )
-    pieces = {name: {at: tensors[name].piece for at, tensors in enumerate(held)} for name in first}
-    divisions = {name: _division(name, one, pieces[name]) for name, one in first.items()}
-    return Sharing(rank, len(held), divisions)
+    return Sharing(rank, len(held), _divisions(held))
 
 
 def _same(one: Held | None, other: Held | None) -> bool:
     return one is not None and other is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def _division(name: str, tensor: Held, pieces: Mapping[int, Piece]) -> Division:
-    shape = tensor.shape
+def _divisions(held: Sequence[Mapping[str, Held]]) -> dict[str, Division]:
+    """Divide each tensor; many are divided alike, and these have one division together."""
+    made: dict[tuple[tuple[int, ...], bool, tuple[Piece, ...]], Division] = {}
+    divisions = {}
+    for name, one in held[0].items():
+        pieces = tuple(tensors[name].piece for tensors in held)
+        kind = (one.shape, one.spread, pieces)
+        if kind not in made:
+            made[kind] = _division(name, one, pieces)
+        divisions[name] = made[kind]
+    return divisions
+
+
+def _division(name: str, tensor: Held, pieces: Sequence[Piece]) -> Division:
+    shape, held = tensor.shape, dict(enumerate(pieces))
     speakers: dict[Piece, int] = {}
-    for rank, held in sorted(pieces.items()):
-        if held.numel:
-            speakers.setdefault(held, rank)
+    for rank, piece in held.items():
+        if piece.numel:
+            speakers.setdefault(piece, rank)
     if not speakers:  # of a tensor without elements
-        return Division(pieces, (0,), (), tensor.spread)
+        return Division(held, (0,), (), tensor.spread)
     total = sum(one.numel for one in speakers)
-    if total != math.prod(shape) or any(starmap(_overlap, combinations(speakers, 2))):
+    grid = _grid(shape, speakers)
+    # Different cells of one grid do not overlap.
+    if total != math.prod(shape) or (not grid and _any_overlap(speakers)):
         raise InvalidArgument(
             f"The pieces of {name} of shape {shape} hold {total} elements together, or overlap: needed are blocks that "
             f"make up the whole, each of one process or alike in several"
         )
-    return Division(pieces, tuple(speakers.values()), _grid(shape, speakers), tensor.spread)
+    return Division(held, tuple(speakers.values()), grid, tensor.spread)
+
+
+def _any_overlap(pieces: Iterable[Piece]) -> bool:
+    """Whether any two of some pieces overlap: each is compared with those that begin before it ends."""
+    ordered = sorted(pieces, key=lambda one: one.start)
+    for at, one in enumerate(ordered):
+        for other in ordered[at + 1 :]:
+            if other.start[0] >= one.start[0] + one.size[0]:
+                break
+            if _overlap(one, other):
+                return True
+    return False
 
 
 def _overlap(one: Piece, other: Piece) -> bool:
@@ -196,16 +220,3 @@ def divided(snapshot: Snapshot, arrays: Mapping[str, WeightArray], sharing: Shar
     pieces = {slug: sharing.piece(names[slug]) for slug in snapshot.values if slug not in whole}
     starts = {slug: piece.start for slug, piece in pieces.items() if piece is not None}
     return replace(snapshot, starts=starts, slugs=tuple(names), scattered=frozenset(scattered) - whole)
-
-
-def to_plain(tensors: Mapping[str, Held]) -> list[Any]:
-    """Write what a process holds as JSON can."""
-    return [[name, one.shape, one.dtype, one.piece.start, one.piece.size, one.spread] for name, one in tensors.items()]
-
-
-def from_plain(plain: Sequence[Any]) -> dict[str, Held]:
-    """Read what `to_plain` wrote."""
-    return {
-        name: Held(tuple(shape), dtype, Piece(tuple(start), tuple(size)), spread)
-        for name, shape, dtype, start, size, spread in plain
-    }

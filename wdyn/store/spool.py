@@ -1,8 +1,8 @@
 """Where do the processes of one training leave what they give of a step, until the first of them takes it?
 
-In ``.wdyn/ranks/<attempt>/<rank>/`` of the run. A message, one JSON file for each step, is the last to come into its
-place, by one rename; it names the files that it speaks of. Nothing there is a part of the run: what the first process
-did not take is deleted when the run is next written.
+In ``.wdyn/ranks/<attempt>-<token>/<rank>/`` of the run. A message, one JSON file for each step, is the last to come
+into its place, by one rename; it names the files that it speaks of. Nothing there is a part of the run: what the first
+process did not take is deleted when the run is next written.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Spool:
         The run's folder.
     attempt
         The number of the attempt.
+    token
+        Tells it from an attempt of the same number that was killed before its first commit, whose processes may live.
 
     Attributes
     ----------
@@ -68,9 +70,9 @@ class Spool:
         The run's folder, and that of the messages.
     """
 
-    def __init__(self, run: Path, *, attempt: int) -> None:
+    def __init__(self, run: Path, *, attempt: int, token: str = "") -> None:
         self.run = run
-        self.folder = run / FOLDER / _RANKS / str(attempt)
+        self.folder = run / FOLDER / _RANKS / "-".join([str(attempt), *([token] if token else [])])
 
     def begin(self) -> None:
         """Clear away what earlier attempts left, and make the place of this one."""
