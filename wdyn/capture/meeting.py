@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import distributed_c10d
-
 from wdyn import errors
 from wdyn.capture.processes import rank_and_count
 from wdyn.capture.sharing import Held, Sharing, shared
@@ -55,7 +53,9 @@ class Meeting:
         self.rank, self.processes = rank_and_count()
         self._place = place
         self._is_agreed = False
-        self._words = Words(distributed_c10d._get_default_store(), rank=self.rank)
+        from torch.distributed.distributed_c10d import _get_default_store  # not in a torch built for one process
+
+        self._words = Words(_get_default_store(), rank=self.rank)
 
     def share(self, held: Mapping[str, Held], *, asked: Mapping[str, str]) -> Sharing:
         """Tell the first process what this one holds, and hear who records what.

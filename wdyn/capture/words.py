@@ -8,11 +8,12 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from torch.distributed import distributed_c10d
+from typing import TYPE_CHECKING, Any
 
 from wdyn.errors import CannotRecord
+
+if TYPE_CHECKING:  # a torch that was built for one process does not have it
+    from torch.distributed.distributed_c10d import Store
 
 _LONGEST_LOOK = 0.25
 """Seconds from one look for a word to the next, at most."""
@@ -37,7 +38,7 @@ class Words:
         The store does not answer; so of each method.
     """
 
-    def __init__(self, store: distributed_c10d.Store, *, rank: int) -> None:
+    def __init__(self, store: Store, *, rank: int) -> None:
         self._store = store
         with _reached():
             self._prefix = f"wdyn/{store.add(f'wdyn/entered/{rank}', 1)}"
