@@ -10,7 +10,7 @@ MEASURED := build/benchmarks
 AXE := axe-core@4.14.1
 
 # One thread a worker: the tests' arrays are small, and two workers share the cores.
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: help demo examples test test-long bench lint types format clean
 .DEFAULT_GOAL := help

@@ -19,7 +19,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "recording" else name for name in RUNS]
+)
 def test_benchmark__prints_and_keeps_a_figure_of_wdyn(name: str, tmp_path: Path) -> None:
     main = importlib.import_module(f"benchmarks.{name}").main
     file = tmp_path / "figures.json"

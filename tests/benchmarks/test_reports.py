@@ -3,11 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 import wdyn
 from benchmarks.reports import LENGTHS, Length, held, make, report
 from benchmarks.subjects import CHAR, parameters_of
 
 
+@pytest.mark.long
 def test_make__gives_a_run_of_the_length_that_was_asked_for(tmp_path: Path) -> None:
     make(Length(replace(CHAR, layers=1, width=8, length=20), rows=37, snapshots=5, seconds=1), tmp_path / "run.zarr")
     assert held(tmp_path / "run.zarr") == "16 parameters, 37 rows, 5 snapshots"

@@ -105,7 +105,7 @@ def test_info__writes_the_whole_table_as_json(wdyn, state, saved, tmp_path):
     assert said["run"]["steps"] == [0, 100]
 
 
-@pytest.mark.parametrize("name", ["gtp2", "nobody/nothing-of-that-name"])
+@pytest.mark.parametrize("name", [pytest.param("gtp2", marks=pytest.mark.long), "nobody/nothing-of-that-name"])
 def test_info__says_that_the_hub_could_not_be_asked(shell, name):
     result = shell("info", name, HF_HUB_OFFLINE="1")
     assert (result.returncode, result.stdout) == (2, "")

@@ -19,6 +19,7 @@ def example() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(EXAMPLE), run_name="example"))
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:what='displacement'")
 def test_example__holds_what_formulas_promise(example: SimpleNamespace, tmp_path: Path) -> None:
     threads = torch.get_num_threads()

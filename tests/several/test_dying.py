@@ -58,6 +58,7 @@ def test_dead_first_rank__leaves_the_run_whole_and_the_others_training(launch, w
 
 
 @pytest.mark.kill
+@pytest.mark.long
 def test_run_of_a_dead_rank__is_taken_up(launch, whole, quick, tmp_path):
     leaves = {"rank": 1, "step": 7, "how": "killed"}
     launch("counting", ranks=2, folder=tmp_path, steps=10, leaves=leaves, pace=PACE, killed=[1], patches=quick)

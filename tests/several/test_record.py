@@ -26,7 +26,13 @@ SHARE_OF_A_SUM = ("1.weight", "1.bias")
 """What of the case "in sequence" has gradients that no process knows."""
 
 
-@pytest.fixture(scope="module", params=CASES)
+LONG = {"hybrid"}
+"""Copies of a shard are compared in another test too."""
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in CASES]
+)
 def case(request, once):
     """The folder of a training that several processes recorded together, and how each of these ended."""
     return (request.param, *once(request.param, "recorded", **CASES[request.param]))

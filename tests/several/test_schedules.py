@@ -50,7 +50,14 @@ def expect_counts(path, *, last=20):
 
 
 @pytest.mark.parametrize(
-    ("what", "ranks"), [("flush", [0]), ("snapshot", [0]), ("snapshot", [1]), ("snapshot", [0, 1]), ("row", [1])]
+    ("what", "ranks"),
+    [
+        pytest.param("flush", [0], marks=pytest.mark.long),
+        pytest.param("snapshot", [0], marks=pytest.mark.long),
+        ("snapshot", [1]),
+        ("snapshot", [0, 1]),
+        pytest.param("row", [1], marks=pytest.mark.long),
+    ],
 )
 def test_what_ranks_ask_for__never_breaks_the_run(what, ranks, launch, tmp_path):
     asks = {"ranks": ranks, "step": 7, "what": what}

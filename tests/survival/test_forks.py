@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import wdyn
 
 
@@ -138,5 +140,6 @@ def test_workers__that_are_forked_record_nothing(tmp_path):
     assert loaded(tmp_path, "fork") == list(range(9))
 
 
+@pytest.mark.long
 def test_workers__that_are_spawned_record_nothing(tmp_path):
     assert loaded(tmp_path, "spawn") == list(range(9))
