@@ -17,6 +17,7 @@ def example() -> dict[str, Any]:
     return runpy.run_path(str(EXAMPLE), run_name="example")
 
 
+@pytest.mark.long
 def test_example__runs_in_its_short_form(example: dict[str, Any], tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:

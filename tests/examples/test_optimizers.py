@@ -19,6 +19,7 @@ def example() -> dict[str, Any]:
     return runpy.run_path(str(EXAMPLE), run_name="example")
 
 
+@pytest.mark.long
 def test_example__finds_what_it_is_known_to_find(example: dict[str, Any], tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:
