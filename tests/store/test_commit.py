@@ -374,7 +374,7 @@ def kill_writers(oracle, path, *, kills, seed):
 
 @pytest.mark.kill
 def test_kill__keeps_every_acknowledged_row(oracle, place):
-    kill_writers(oracle, place, kills=2, seed=0)
+    kill_writers(oracle, place, kills=4, seed=0)
 
 
 @pytest.mark.kill
