@@ -19,13 +19,9 @@ from wdyn.capture.turn import Turn
 from wdyn.guarding import guarded
 from wdyn.rows import Batch
 from wdyn.store.background import BackgroundWriter
-from wdyn.telling import Teller
+from wdyn.telling import Teller, unsaid
 
 _NEVER = -1
-
-
-def _unsaid(message: str) -> None:
-    """Tell nobody."""
 
 
 class Recording:
@@ -47,7 +43,7 @@ class Recording:
         self._leads = rank == 0 or plan.alone
         self.tell = Teller("" if self._leads else f"process {rank}: ").tell
         # What is told of the model is the same in every process.
-        tell = self.tell if self._leads else _unsaid
+        tell = self.tell if self._leads else unsaid
         beginning = begin(model, optimizers, plan, loaded_step=loaded_step, tell=tell)
         self.step = self._first_step = beginning.step
         self._optimizers = optimizers

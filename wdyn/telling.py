@@ -35,6 +35,10 @@ class Teller:
             sys.stderr.write(f"WdynWarning: {message}\n")
 
 
+def unsaid(message: str) -> None:
+    """Tell nobody: another process says the same."""
+
+
 def _outside() -> int:
     """Count the frames from a call of `warn` to the first one outside of wdyn and torch: the user's own line."""
     level, frame = 1, sys._getframe(1)

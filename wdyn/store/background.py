@@ -18,7 +18,7 @@ _PUBLISH_ROWS = 16
 _PUBLISH_SECONDS = 5.0
 _PUBLISH_PAUSE = 0.5  # between two commits, whatever the rows: a commit flushes the disk
 _PUBLISH_SHARE = 0.01  # of a processor's time, for commits of many rows
-_BRIEF_SECONDS = 2.0
+_BRIEF_SECONDS = 2.0  # that others are waited for where an error ended the loop: whoever started them should hear of it
 _STALL_SECONDS = 60.0  # a disk that has taken nothing for so long takes no writes
 _LOOK_SECONDS = 1.0  # how often who waits looks whether it does
 

@@ -53,3 +53,24 @@ class Sink(Protocol):
 
     def abandon(self) -> None:
         """End without another write."""
+
+
+class Unhindered:
+    """What of a `Sink` is the same for all that wait for no other process."""
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Count of what it left out by itself: nothing."""
+        return {}
+
+    def news(self) -> list[str]:
+        """Give what happened: nothing."""
+        return []
+
+    def late(self, batch: Batch) -> str:
+        """Name who keeps a batch from being appended: nobody."""
+        return ""
+
+    def progress(self, batch: Batch) -> int:
+        """Tell how far those are who are late: nobody is."""
+        return 0

@@ -13,6 +13,7 @@ from wdyn.arrays import WeightArray
 from wdyn.errors import CannotRecord
 from wdyn.rows import Batch, Share, Snapshot
 from wdyn.store import files, weights
+from wdyn.store.sink import Unhindered
 from wdyn.store.spool import Spool, write_block
 from wdyn.store.trouble import LateProcess
 
@@ -20,7 +21,7 @@ _TAKEN_SECONDS = 120.0
 """A first process that has not taken a message for so long takes none at the moment."""
 
 
-class Spooler:
+class Spooler(Unhindered):
     """Writes the share of one process of each step, for the first process to take.
 
     Nothing is committed here: the first process does that, once all have given their share.
@@ -60,23 +61,6 @@ class Spooler:
     def is_in_place(self) -> bool:
         """Whether the run is still there, as far as that can be told."""
         return self._spool.run.is_dir()
-
-    @property
-    def lost(self) -> Mapping[str, int]:
-        """Count of what it left out by itself: nothing."""
-        return {}
-
-    def news(self) -> list[str]:
-        """Give what happened: nothing."""
-        return []
-
-    def late(self, batch: Batch) -> str:
-        """Name who keeps a batch from being written: nobody."""
-        return ""
-
-    def progress(self, batch: Batch) -> int:
-        """Tell how far those are who are late: nobody is."""
-        return 0
 
     def append(self, batch: Batch) -> None:
         """Leave what this process gives of a step.

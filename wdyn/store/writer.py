@@ -24,13 +24,14 @@ from wdyn.store.lineage import parent
 from wdyn.store.lock import Lock
 from wdyn.store.metadata import Node
 from wdyn.store.root import Root, is_run, read_root
+from wdyn.store.sink import Unhindered
 from wdyn.store.tree import Tree
 
 COMPRESSIONS = (None, "fast")
 _NEVER = -1
 
 
-class Writer:
+class Writer(Unhindered):
     """The one writer of a run; holds its lock until `close`.
 
     Parameters
@@ -127,23 +128,6 @@ class Writer:
         """Say which step this attempt continues, before its first commit; -1 for a run that starts."""
         *before, this = self._attributes["attempts"]
         self._attributes["attempts"] = [*before, {**this, "parent": parent(before, step), "resumed_from_step": step}]
-
-    @property
-    def lost(self) -> Mapping[str, int]:
-        """Count of what it left out by itself: nothing."""
-        return {}
-
-    def news(self) -> list[str]:
-        """Give what happened: nothing."""
-        return []
-
-    def late(self, batch: Batch) -> str:
-        """Name who keeps a batch from being appended: nobody."""
-        return ""
-
-    def progress(self, batch: Batch) -> int:
-        """Tell how far those are who are late: nobody is."""
-        return 0
 
     def append(self, batch: Batch) -> None:
         """Take up what one step gave. It is visible after the next `commit`.
